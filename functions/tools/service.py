@@ -1,0 +1,59 @@
+"""The rules of tools."""
+
+from uuid import UUID
+
+from functions.tools.models import AgentName, Tool, ToolChange, ToolIn, ToolQuery
+from mini_agent import db, page
+from mini_agent.errors import DuplicateToolName, ToolInUse, ToolNotFound
+from mini_agent.tenant import Caller
+
+
+def create(caller: Caller, tool: ToolIn) -> Tool:
+    """Return the new tool; raises DuplicateToolName."""
+    [created] = db.write(
+        caller,
+        db.Query("tools/create", tool.model_dump(), Tool),
+        refusals={"tools_name_unique": DuplicateToolName(name=tool.name)},
+    )
+    return created
+
+
+def get(caller: Caller, tool_id: UUID) -> Tool:
+    """Return a tool; raises ToolNotFound."""
+    return _one(db.read(caller, db.Query("tools/get", {"id": tool_id}, Tool)), tool_id)
+
+
+def list_page(caller: Caller, query: ToolQuery) -> page.Page[Tool]:
+    """Return a page of tools, oldest first."""
+    return page.fetch(caller, "tools", query, Tool)
+
+
+def update(caller: Caller, tool_id: UUID, change: ToolChange) -> Tool:
+    """Return the changed tool; raises ToolNotFound, DuplicateToolName."""
+    fields = {"name": None, "description": None} | change.model_dump(exclude_unset=True)
+    changed = db.write(
+        caller,
+        db.Query("tools/update", {"id": tool_id} | fields, Tool),
+        refusals={"tools_name_unique": DuplicateToolName(name=fields["name"])},
+    )
+    return _one(changed, tool_id)
+
+
+def delete(caller: Caller, tool_id: UUID) -> None:
+    """Delete a tool; raises ToolNotFound, or ToolInUse with the agents that use it."""
+    try:
+        deleted = db.write(
+            caller,
+            db.Query("tools/delete", {"id": tool_id}, Tool),
+            refusals={"agent_tools_tool_known": ToolInUse()},
+        )
+    except ToolInUse:
+        users = db.read(caller, db.Query("tools/dependents", {"id": tool_id}, AgentName))
+        raise ToolInUse(dependent_agents=[user.model_dump() for user in users]) from None
+    _one(deleted, tool_id)
+
+
+def _one(found: list[Tool], tool_id: UUID) -> Tool:
+    if not found:
+        raise ToolNotFound(tool_id=tool_id)
+    return found[0]

@@ -1,0 +1,3 @@
+"""What every room of the Mini Agent Platform shares."""
+
+VERSION = "1.0.0"

@@ -1,0 +1,151 @@
+"""How a room becomes a Lambda handler: FastAPI behind Mangum, with one gate before it.
+
+Routes are `async def` and call psycopg and redis synchronously: a sandbox serves one event at a
+time, so nothing else waits, and the thread pool that FastAPI keeps for `def` would cost ten times
+as much as the rest of it. In a server that interleaves requests this would be wrong.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, SecurityScopes
+from mangum import Mangum
+from mangum.types import LambdaContext
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mini_agent import errors, ratelimit
+from mini_agent.telemetry import count, logger, metrics
+from mini_agent.tenant import Caller
+
+Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
+
+_api_key = APIKeyHeader(
+    name="X-API-KEY", scheme_name="ApiKey", auto_error=False, description="A key of your tenant"
+)
+
+
+async def authorize(
+    request: Request, needed: SecurityScopes, _: Annotated[str | None, Depends(_api_key)]
+) -> Caller:
+    """Return the caller; raises InsufficientScope if the key lacks one of the route's scopes."""
+    caller: Caller = request.scope["caller"]
+    for scope in needed.scopes:
+        if scope not in caller.scopes:
+            raise errors.InsufficientScope(required_scope=scope)
+    return caller
+
+
+class _Route(APIRoute):
+    """A route that takes JSON bodies only, and whose every failure is answered in one shape."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if self.body_field and not await _is_json(request):
+                    raise errors.UnsupportedMediaType
+                return await handle(request)
+            except Exception as error:  # noqa: BLE001 - every failure is answered
+                return _answer(error, request.scope)
+
+        return guarded
+
+
+async def _is_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or not await request.body()
+
+
+def router(prefix: str = "", **options: Any) -> APIRouter:
+    """Return a router whose routes take a caller and document what any of them may answer."""
+    return APIRouter(
+        prefix=prefix,
+        route_class=_Route,
+        redirect_slashes=False,
+        responses=errors.responses(
+            errors.MissingApiKey,
+            errors.InvalidApiKey,
+            errors.InsufficientScope,
+            errors.PayloadTooLarge,
+            errors.ValidationFailed,
+            errors.RateLimitExceeded,
+            errors.InternalServerError,
+            errors.ServiceUnavailable,
+            errors.DeadlineExceeded,
+        ),
+        **options,
+    )
+
+
+def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) -> Handler:
+    """Return the Lambda handler of one room.
+
+    `public` rooms ask for no caller; rooms that `spend` money refuse to run without the limiter.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.include_router(routes)
+    app.add_exception_handler(HTTPException, _unrouted)
+    adapter = Mangum(_Gate(app, public=public, spends=spends), lifespan="off")
+
+    @logger.inject_lambda_context(clear_state=True)
+    @metrics.log_metrics
+    def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        logger.append_keys(request_id=_request_id(event))
+        count("Requests")
+        return adapter(event, context)
+
+    return cast("Handler", handle)
+
+
+class _Gate:
+    """What comes before routing (who calls, within the limit?) and goes on every answer (headers)."""
+
+    def __init__(self, app: ASGIApp, *, public: bool, spends: bool) -> None:
+        self.app, self.public, self.spends = app, public, spends
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {"X-Request-Id": _request_id(scope["aws.event"])}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        app = self.app
+        scope["path"] = scope["path"].rstrip("/") or "/"  # as API Gateway matches it
+        try:
+            if not self.public:
+                headers |= self._admit(scope)
+        except Exception as error:  # noqa: BLE001 - every failure is answered
+            app = _answer(error, scope)
+        await app(scope, receive, send_with_headers)
+
+    def _admit(self, scope: Scope) -> dict[str, str]:
+        caller = scope["caller"] = Caller.from_event(scope["aws.event"])
+        logger.append_keys(tenant_id=str(caller.tenant_id), key_id=str(caller.key_id))
+        return ratelimit.admit(caller, required=self.spends)
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    return _answer(error, request.scope)
+
+
+def _answer(error: Exception, scope: Scope) -> Response:
+    refusal = errors.translate(error, _request_id(scope["aws.event"]))
+    if isinstance(refusal, errors.InternalServerError):
+        logger.exception("unexpected error", exc_info=error)
+    return errors.render(refusal)
+
+
+def _request_id(event: dict[str, Any]) -> str:
+    return str(event.get("requestContext", {}).get("requestId", ""))
+
+
+def location(request: Request, item_id: object) -> str:
+    """Return the path of a new item as the client sees it, stage included."""
+    return f"{request.scope['aws.event']['requestContext']['path'].rstrip('/')}/{item_id}"

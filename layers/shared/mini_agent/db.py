@@ -1,0 +1,174 @@
+"""The database: one connection a sandbox, a transaction a request, entered as the caller's tenant.
+
+Statements of a transaction are known before it starts, so they go out together in one pipeline: a
+read costs one round trip, a write one more for its COMMIT. Nothing here leaves state in a session
+(no SET, no named statement), so RDS Proxy can give each transaction another connection.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, overload
+
+import psycopg
+from psycopg.rows import class_row
+
+from mini_agent import queries
+from mini_agent.errors import ApiError, DeadlineExceeded, InvalidApiKey, ServiceUnavailable
+from mini_agent.settings import settings
+from mini_agent.telemetry import count, logger
+from mini_agent.tenant import Caller
+
+Row = TypeVar("Row")
+Other = TypeVar("Other")
+Answer = TypeVar("Answer")
+
+CONNECT_SECONDS = 3
+KEY_NOT_ACTIVE = "MAP01"  # raised by app.enter_tenant
+LOST_STATES = ("08", "57P0", "25006")  # gone, shut down, or a former writer after a failover
+GAVE_UP_STATES = ("57014", "55P03")  # statement_timeout, lock_timeout
+
+Connection = psycopg.Connection[Any]
+_connection: Connection | None = None
+
+
+class ConnectionLost(ServiceUnavailable):
+    """The connection is gone; what was not committed has not happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query(Generic[Row]):
+    """A query file (`room/name`), its parameters, and the class that its rows load into."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    row: type[Row]
+
+
+@overload
+def read(caller: Caller, query: Query[Row], /) -> list[Row]: ...
+@overload
+def read(
+    caller: Caller, query: Query[Row], other: Query[Other], /
+) -> tuple[list[Row], list[Other]]: ...
+def read(caller: Caller, *asked: Query[Any]) -> Any:
+    """Return the rows of one query, or of two seen at one moment, as the caller's tenant.
+
+    Raises InvalidApiKey if the key was revoked meanwhile, ServiceUnavailable without a database,
+    DeadlineExceeded where the database gave up.
+    """
+    rows = _repeatable(lambda conn: _exchange(conn, caller, asked))
+    return rows[0] if len(rows) == 1 else tuple(rows)
+
+
+def write(
+    caller: Caller, *statements: Query[Row], refusals: Mapping[str, ApiError] | None = None
+) -> list[Row]:
+    """Run statements in one transaction as the caller's tenant; return the last one's rows.
+
+    The transaction has ended when this returns. `refusals` gives the error that a violated
+    constraint means, by the constraint's name; besides, raises what `read` raises.
+    """
+    try:
+        conn, rows = _repeatable(lambda c: (c, _exchange(c, caller, statements, begin=True)))
+        # Not repeated: once COMMIT is out, nobody can tell whether it arrived.
+        _guarded(conn, lambda c: c.commit())
+    except psycopg.IntegrityError as error:
+        refusal = (refusals or {}).get(error.diag.constraint_name or "")
+        raise (refusal or error) from error
+    return rows[-1]
+
+
+def call(name: str, parameters: Mapping[str, Any], row: type[Row]) -> list[Row]:
+    """Return the rows of a query that belongs to no tenant (the authorizer's, a ping)."""
+    return _repeatable(
+        lambda conn: (
+            conn.cursor(row_factory=class_row(row))
+            .execute(queries.load(name), parameters)
+            .fetchall()
+        )
+    )
+
+
+def _exchange(
+    conn: Connection, caller: Caller, statements: tuple[Query[Any], ...], *, begin: bool = False
+) -> list[list[Any]]:
+    """Send everything at once and collect the answers: one round trip.
+
+    Without BEGIN, what is sent up to the pipeline's end is one implicit transaction, which keeps
+    `enter_tenant` in force for the queries behind it. This is the one place that decides to use a
+    pipeline: see `docs/operations.md` for the metric that shows whether RDS Proxy pins on it.
+    """
+    with conn.pipeline():
+        if begin:
+            conn.execute("BEGIN")
+        conn.execute("select app.enter_tenant(%s, %s)", (caller.tenant_id, caller.key_id))
+        cursors = [
+            conn.cursor(row_factory=class_row(s.row)).execute(queries.load(s.name), s.parameters)
+            for s in statements
+        ]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+
+def _repeatable(work: Callable[[Connection], Answer]) -> Answer:
+    """Run work that has no effect before COMMIT; once more if the connection turns out lost.
+
+    A sandbox may have slept for minutes, so the first sign of a lost connection is often the next
+    request's failure.
+    """
+    if _connection is not None:
+        with suppress(ConnectionLost):
+            return _guarded(_connection, work)
+    return _guarded(_connect(), work)
+
+
+def _connect() -> Connection:
+    global _connection  # noqa: PLW0603 - the sandbox's one connection
+    s = settings()
+    try:
+        _connection = psycopg.connect(
+            host=s.database_host,
+            port=s.database_port,
+            dbname=s.database_name,
+            user=s.database_user,
+            connect_timeout=CONNECT_SECONDS,
+            autocommit=True,
+            prepare_threshold=None,
+        )
+    except psycopg.OperationalError as error:
+        raise _lost(error) from error
+    return _connection
+
+
+def _guarded(conn: Connection, work: Callable[[Connection], Answer]) -> Answer:
+    """Run work; whatever happens, leave the connection without a transaction, or drop it."""
+    try:
+        return work(conn)
+    except BaseException as error:
+        _leave_clean(conn)
+        if not isinstance(error, psycopg.Error):
+            raise
+        if conn.closed or (error.sqlstate or "").startswith(LOST_STATES):
+            raise _lost(error) from error
+        if error.sqlstate == KEY_NOT_ACTIVE:
+            raise InvalidApiKey from error
+        if error.sqlstate in GAVE_UP_STATES:
+            raise DeadlineExceeded from error
+        raise
+
+
+def _leave_clean(conn: Connection) -> None:
+    try:
+        conn.rollback()
+    except psycopg.Error:
+        conn.close()
+
+
+def _lost(error: psycopg.Error) -> ConnectionLost:
+    global _connection  # noqa: PLW0603 - the sandbox's one connection
+    if _connection is not None:
+        _connection.close()
+    _connection = None
+    logger.warning("connection to the database lost", extra={"cause": str(error).strip()})
+    count("DatabaseConnectionsLost")
+    return ConnectionLost(reason="database")

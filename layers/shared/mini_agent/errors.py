@@ -1,0 +1,300 @@
+"""Every error that a client can see: its code, its status, and the one shape of the answer."""
+
+import json
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+RETRY_AFTER_SECONDS = 5
+"""How long a client is asked to wait when a dependency is away."""
+
+
+class ErrorBody(BaseModel):
+    """The shape of every answer that is not a success."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error_code: str = Field(description="Stable, for programs")
+    message: str = Field(description="For people; may change")
+    details: dict[str, Any]
+
+
+class ApiError(Exception):
+    """An error that knows its answer; keyword arguments become `details`."""
+
+    status: ClassVar[int]
+    error_code: ClassVar[str]
+    message: ClassVar[str]
+    example: ClassVar[dict[str, Any]] = {}
+    """`details` as the OpenAPI document shows them."""
+
+    def __init__(self, **details: object) -> None:
+        super().__init__(self.message)
+        self.details = details
+        self.headers: dict[str, str] = {}
+
+
+class MissingApiKey(ApiError):
+    """No `X-API-KEY` header."""
+
+    status = 401
+    error_code = "MISSING_API_KEY"
+    message = "Send your API key in the X-API-KEY header"
+
+
+class InvalidApiKey(ApiError):
+    """Unknown, malformed, revoked or expired key, or a suspended tenant: one answer for all."""
+
+    status = 401
+    error_code = "INVALID_API_KEY"
+    message = "This API key is not valid"
+
+
+class TenantIsolationViolation(ApiError):
+    """A run of an agent that this tenant does not have, whether or not it exists elsewhere."""
+
+    status = 403
+    error_code = "TENANT_ISOLATION_VIOLATION"
+    message = "Access denied to resource owned by another tenant"
+    example: ClassVar = {
+        "resource_type": "agent",
+        "resource_id": "550e8400-e29b-41d4-a716-446655440000",
+    }
+
+
+class CrossTenantTool(ApiError):
+    """An agent given a tool that this tenant does not have, whether or not it exists elsewhere."""
+
+    status = 403
+    error_code = "CROSS_TENANT_TOOL"
+    message = "An agent can use its own tenant's tools only"
+    example: ClassVar = {"tool_ids": ["550e8400-e29b-41d4-a716-446655440000"]}
+
+
+class InsufficientScope(ApiError):
+    """The key lacks the route's scope."""
+
+    status = 403
+    error_code = "INSUFFICIENT_SCOPE"
+    message = "This API key may not do that"
+    example: ClassVar = {"required_scope": "tools:write"}
+
+
+class ToolNotFound(ApiError):
+    """This tenant has no such tool."""
+
+    status = 404
+    error_code = "TOOL_NOT_FOUND"
+    message = "No such tool"
+    example: ClassVar = {"tool_id": "550e8400-e29b-41d4-a716-446655440000"}
+
+
+class AgentNotFound(ApiError):
+    """This tenant has no such agent."""
+
+    status = 404
+    error_code = "AGENT_NOT_FOUND"
+    message = "No such agent"
+    example: ClassVar = {"agent_id": "550e8400-e29b-41d4-a716-446655440000"}
+
+
+class ExecutionNotFound(ApiError):
+    """This tenant has no such execution."""
+
+    status = 404
+    error_code = "EXECUTION_NOT_FOUND"
+    message = "No such execution"
+    example: ClassVar = {"execution_id": "550e8400-e29b-41d4-a716-446655440000"}
+
+
+class RouteNotFound(ApiError):
+    """No such path."""
+
+    status = 404
+    error_code = "ROUTE_NOT_FOUND"
+    message = "No such path; GET /openapi.json lists them"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, the method does not; the answer has `Allow`."""
+
+    status = 405
+    error_code = "METHOD_NOT_ALLOWED"
+    message = "This path does not take this method; the Allow header says which it takes"
+
+
+class DuplicateToolName(ApiError):
+    """The tenant has a tool of this name."""
+
+    status = 409
+    error_code = "DUPLICATE_TOOL_NAME"
+    message = "A tool of this name exists; choose another name or update that tool"
+    example: ClassVar = {"name": "web_search"}
+
+
+class DuplicateAgentName(ApiError):
+    """The tenant has an agent of this name."""
+
+    status = 409
+    error_code = "DUPLICATE_AGENT_NAME"
+    message = "An agent of this name exists; choose another name or update that agent"
+    example: ClassVar = {"name": "Research Assistant"}
+
+
+class ToolInUse(ApiError):
+    """Delete of a tool that agents use."""
+
+    status = 409
+    error_code = "TOOL_IN_USE"
+    message = "Agents use this tool; take it from them first"
+    example: ClassVar = {
+        "dependent_agents": [
+            {"id": "650e8400-e29b-41d4-a716-446655440000", "name": "Research Assistant"}
+        ]
+    }
+
+
+class PayloadTooLarge(ApiError):
+    """API Gateway's own answer: what Lambda takes is 6 MB."""
+
+    status = 413
+    error_code = "PAYLOAD_TOO_LARGE"
+    message = "The request is too large"
+    example: ClassVar = {"limit_bytes": 6291456}
+
+
+class UnsupportedMediaType(ApiError):
+    """A body that is not declared as JSON."""
+
+    status = 415
+    error_code = "UNSUPPORTED_MEDIA_TYPE"
+    message = "Send a JSON body with Content-Type: application/json"
+
+
+class ValidationFailed(ApiError):
+    """Body, path, query or cursor is not as declared; `errors` says where and why."""
+
+    status = 422
+    error_code = "VALIDATION_ERROR"
+    message = "The request is not valid; details.errors says where and why"
+    example: ClassVar = {
+        "errors": [{"field": "body.name", "message": "Field required", "type": "missing"}]
+    }
+
+
+class UnsupportedModel(ApiError):
+    """A model that this platform does not offer."""
+
+    status = 422
+    error_code = "UNSUPPORTED_MODEL"
+    message = "This model is not offered; details.supported_models lists those that are"
+    example: ClassVar = {"model": "gpt-2", "supported_models": ["gpt-4o"]}
+
+
+class RateLimitExceeded(ApiError):
+    """The tenant's window is full; the answer has `Retry-After`."""
+
+    status = 429
+    error_code = "RATE_LIMIT_EXCEEDED"
+    message = "Rate limit exceeded; try again after the seconds in Retry-After"
+    example: ClassVar = {"limit": 100, "window_seconds": 60, "retry_after_seconds": 17}
+
+
+class InternalServerError(ApiError):
+    """A fault of ours; the log has the cause under the request id."""
+
+    status = 500
+    error_code = "INTERNAL_SERVER_ERROR"
+    message = "Something went wrong on our side; quote the request id"
+    example: ClassVar = {"request_id": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"}
+
+
+class ServiceUnavailable(ApiError):
+    """A dependency is away; the answer has `Retry-After`."""
+
+    status = 503
+    error_code = "SERVICE_UNAVAILABLE"
+    message = "A dependency is away for the moment; try again after the seconds in Retry-After"
+    example: ClassVar = {"reason": "database"}
+
+    def __init__(self, **details: object) -> None:
+        super().__init__(**details)
+        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+class DeadlineExceeded(ApiError):
+    """The answer did not come in time."""
+
+    status = 504
+    error_code = "DEADLINE_EXCEEDED"
+    message = "The request took too long and was given up"
+
+
+def translate(error: Exception, request_id: str) -> ApiError:
+    """Return what the client sees of any exception; one of unknown kind tells nothing of itself."""
+    match error:
+        case ApiError():
+            return error
+        case RequestValidationError():
+            return ValidationFailed(errors=[_field_error(e) for e in error.errors()])
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return RouteNotFound()
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
+            refused = MethodNotAllowed()
+            refused.headers = dict(error.headers or {})
+            return refused
+        case HTTPException(status_code=HTTPStatus.BAD_REQUEST):  # a body that defeats the parser
+            return ValidationFailed(
+                errors=[{"field": "body", "message": str(error.detail), "type": "json_invalid"}]
+            )
+        case _:
+            return InternalServerError(request_id=request_id)
+
+
+def _field_error(error: dict[str, Any]) -> dict[str, str]:
+    return {
+        "field": ".".join(_printable(str(part)) for part in error["loc"]),
+        "message": _printable(error["msg"]),
+        "type": error["type"],
+    }
+
+
+def _printable(text: str) -> str:
+    """Names from the request's own JSON may hold what UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def render(error: ApiError) -> JSONResponse:
+    """Return the answer for an error."""
+    body = {"error_code": error.error_code, "message": error.message, "details": error.details}
+    # Through json, since details hold UUIDs.
+    return JSONResponse(
+        json.loads(json.dumps(body, default=str)), error.status, headers=error.headers
+    )
+
+
+def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI `responses` of these errors, each with an example."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        answer = documented.setdefault(
+            error.status,
+            {
+                "model": ErrorBody,
+                "description": HTTPStatus(error.status).phrase,
+                "content": {"application/json": {"examples": {}}},
+            },
+        )
+        answer["content"]["application/json"]["examples"][error.error_code] = {
+            "summary": (error.__doc__ or "").split("\n")[0],
+            "value": {
+                "error_code": error.error_code,
+                "message": error.message,
+                "details": error.example,
+            },
+        }
+    return documented

@@ -1,0 +1,46 @@
+"""Who is calling, as the authorizer told API Gateway."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from uuid import UUID
+
+from mini_agent.errors import InvalidApiKey, MissingApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A tenant, by one of its keys."""
+
+    tenant_id: UUID
+    key_id: UUID
+    scopes: frozenset[str]
+    requests_per_minute: int
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Self:
+        """Return the caller of an API Gateway event.
+
+        A function never authenticates by itself: an event that no authorizer has seen is refused
+        (MissingApiKey, or InvalidApiKey where a key was sent).
+        """
+        context = event.get("requestContext", {}).get("authorizer") or {}
+        try:
+            return cls(
+                tenant_id=UUID(context["tenant_id"]),
+                key_id=UUID(context["key_id"]),
+                scopes=frozenset(context["scopes"].split()),
+                requests_per_minute=int(context["requests_per_minute"]),
+            )
+        except (KeyError, ValueError, AttributeError):
+            sent = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
+            raise (InvalidApiKey if sent else MissingApiKey) from None
+
+    def context(self) -> dict[str, str]:
+        """Return the authorizer context that `from_event` reads: strings only."""
+        return {
+            "tenant_id": str(self.tenant_id),
+            "key_id": str(self.key_id),
+            "scopes": " ".join(sorted(self.scopes)),
+            "requests_per_minute": str(self.requests_per_minute),
+        }

@@ -1,0 +1,47 @@
+-- Roles, the schema and the ledger of migrations. Run by the database's administrator before each
+-- round of migrations; safe to repeat. Nothing here can be left to a migration: a migration runs as
+-- map_migrator, who may not make roles.
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['map_owner', 'map_keyring'] loop
+        if not exists (select from pg_roles where rolname = name) then
+            execute format('create role %I nologin', name);
+        end if;
+    end loop;
+    foreach name in array array['map_migrator', 'map_api', 'map_authorizer'] loop
+        if not exists (select from pg_roles where rolname = name) then
+            execute format('create role %I login', name);
+        end if;
+        execute format('grant connect on database %I to %I', current_database(), name);
+        execute format('alter role %I set timezone = %L', name, 'UTC');
+        -- On RDS a member of rds_iam signs in with an IAM token and nothing else.
+        if exists (select from pg_roles where rolname = 'rds_iam') then
+            execute format('grant rds_iam to %I', name);
+        end if;
+    end loop;
+    execute format('revoke all on database %I from public', current_database());
+end
+$$;
+
+-- The migrator makes everything as map_owner; it may hand a function to map_keyring, without
+-- inheriting what map_keyring may read.
+grant map_owner to map_migrator;
+grant map_keyring to map_migrator with inherit false;
+
+-- Time limits live here, since a SET in a session would pin it to one client of the proxy.
+alter role map_api set statement_timeout = '5s';
+alter role map_api set lock_timeout = '4s';
+alter role map_api set idle_in_transaction_session_timeout = '10s';
+alter role map_authorizer set statement_timeout = '2s';
+alter role map_migrator set lock_timeout = '10s';
+
+grant map_owner to current_user; -- an administrator who is no superuser needs it for the next line
+create schema if not exists app authorization map_owner;
+set local role map_owner;
+create table if not exists app.migrations (
+    version text primary key,
+    checksum bytea not null,
+    applied_at timestamptz not null default now()
+);

@@ -1,0 +1,8 @@
+-- The agent with its tools, oldest first, or no row where this tenant has none of this id.
+select a.id, a.name, a.role, a.description, a.created_at, a.updated_at,
+       (select coalesce(jsonb_agg(t order by t.created_at, t.id), '[]')
+        from app.agent_tools x
+        join app.tools t on (t.tenant_id, t.id) = (x.tenant_id, x.tool_id)
+        where x.agent_id = a.id) as tools
+from app.agents a
+where a.id = %(id)s

@@ -1,0 +1,5 @@
+-- The tool that is gone, or no row where this tenant has none of this id; refused by
+-- agent_tools_tool_known while an agent uses it.
+delete from app.tools
+where id = %(id)s
+returning id, name, description, created_at, updated_at
