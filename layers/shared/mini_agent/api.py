@@ -61,23 +61,24 @@ async def _is_json(request: Request) -> bool:
     return media_type == "application/json" or not await request.body()
 
 
-def router(prefix: str = "", **options: Any) -> APIRouter:
-    """Return a router whose routes take a caller and document what any of them may answer."""
+def router(prefix: str = "", *, public: bool = False, **options: Any) -> APIRouter:
+    """Return a router whose routes document what any of them may answer."""
+    anyone = (errors.MethodNotAllowed, errors.InternalServerError)
+    callers = (
+        errors.MissingApiKey,
+        errors.InvalidApiKey,
+        errors.InsufficientScope,
+        errors.PayloadTooLarge,
+        errors.ValidationFailed,
+        errors.RateLimitExceeded,
+        errors.ServiceUnavailable,
+        errors.DeadlineExceeded,
+    )
     return APIRouter(
         prefix=prefix,
         route_class=_Route,
         redirect_slashes=False,
-        responses=errors.responses(
-            errors.MissingApiKey,
-            errors.InvalidApiKey,
-            errors.InsufficientScope,
-            errors.PayloadTooLarge,
-            errors.ValidationFailed,
-            errors.RateLimitExceeded,
-            errors.InternalServerError,
-            errors.ServiceUnavailable,
-            errors.DeadlineExceeded,
-        ),
+        responses=errors.responses(*anyone, *(() if public else callers)),
         **options,
     )
 
@@ -103,7 +104,7 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
 
 
 class _Gate:
-    """What comes before routing (who calls, within the limit?) and goes on every answer (headers)."""
+    """What comes before routing (caller, limit) and what goes on every answer (headers)."""
 
     def __init__(self, app: ASGIApp, *, public: bool, spends: bool) -> None:
         self.app, self.public, self.spends = app, public, spends

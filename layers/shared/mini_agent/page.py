@@ -29,6 +29,7 @@ class Item(Protocol):
     created_at: datetime
 
 
+Held = TypeVar("Held")
 ItemType = TypeVar("ItemType", bound=Item)
 
 
@@ -49,10 +50,10 @@ class PageQuery(BaseModel):
         return self.model_dump(exclude=set(PageQuery.model_fields))
 
 
-class Page(BaseModel, Generic[ItemType]):
+class Page(BaseModel, Generic[Held]):
     """A page of a list."""
 
-    items: list[ItemType]
+    items: list[Held]
     has_more: bool
     next_cursor: str | None
     total: int = Field(0, description="Only with `include_total=true`")

@@ -1,0 +1,52 @@
+"""Health, readiness and the documentation: the routes that ask for no key."""
+
+from fastapi import Response
+
+from functions.system import docs, service
+from functions.system.models import Health, Readiness
+from mini_agent import api, errors
+
+router = api.router(public=True, tags=["System"])
+
+
+@router.get("/health", summary="Health check")
+async def health() -> Health:
+    """Answer without touching anything else."""
+    return Health()
+
+
+@router.get(
+    "/ready",
+    summary="Readiness check",
+    responses=errors.responses(errors.ServiceUnavailable),
+)
+async def ready() -> Readiness:
+    """Ask the database and the rate limiter whether they answer, and how fast."""
+    return service.readiness()
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi() -> Response:
+    """Serve the OpenAPI document."""
+    return docs.openapi()
+
+
+@router.get("/docs", include_in_schema=False)
+async def swagger() -> Response:
+    """Serve Swagger UI."""
+    return docs.swagger()
+
+
+@router.get("/docs/{name}", include_in_schema=False)
+async def asset(name: str) -> Response:
+    """Serve what the two pages load."""
+    return docs.asset(name)
+
+
+@router.get("/redoc", include_in_schema=False)
+async def redoc() -> Response:
+    """Serve ReDoc."""
+    return docs.redoc()
+
+
+handler = api.handler(router, public=True)

@@ -1,0 +1,67 @@
+"""Writes the OpenAPI document of all rooms to `functions/system/openapi.json`."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from mini_agent import VERSION
+from mini_agent.errors import RateLimitExceeded
+
+ROOT = Path(__file__).parent.parent
+TARGET = ROOT / "functions" / "system" / "openapi.json"
+ROOMS = ("tools", "agents", "runs", "history", "system")
+DESCRIPTION = """\
+Register tools, make agents that use them, run the agents, read the history. Every call but the
+health checks carries an API key in `X-API-KEY` and acts for that key's tenant alone.
+"""
+LIMIT_HEADERS = {
+    "X-RateLimit-Limit": ("Requests in a window", "integer"),
+    "X-RateLimit-Remaining": ("Requests left in this window", "integer"),
+    "X-RateLimit-Window": ("Seconds of a window", "integer"),
+    "RateLimit-Policy": ("The same, as the IETF's draft has it", "string"),
+    "RateLimit": ("The same, as the IETF's draft has it", "string"),
+}
+
+
+def document() -> dict[str, Any]:
+    """Return the document."""
+    app = FastAPI(
+        title="Mini Agent Platform",
+        version=VERSION,
+        description=DESCRIPTION,
+        servers=[{"url": "./", "description": "Where this document came from"}],
+        separate_input_output_schemas=False,
+    )
+    for room in ROOMS:
+        app.include_router(importlib.import_module(f"functions.{room}.app").router)
+    made = app.openapi()
+    for path in made["paths"].values():
+        for operation in path.values():
+            _add_headers(operation)
+    return made
+
+
+def _add_headers(operation: dict[str, Any]) -> None:
+    for status, answer in operation["responses"].items():
+        headers = {"X-Request-Id": _header("Quote it when you ask for help", "string")}
+        if "security" in operation and status not in {"401", "413"}:
+            headers |= {name: _header(*of) for name, of in LIMIT_HEADERS.items()}
+        if status in {str(RateLimitExceeded.status), "503"}:
+            headers["Retry-After"] = _header("Seconds to wait", "integer")
+        if status == "201":
+            headers["Location"] = _header("Path of what was made", "string")
+        if status == "405":
+            headers["Allow"] = _header("Methods of this path", "string")
+        answer["headers"] = headers
+
+
+def _header(description: str, kind: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+if __name__ == "__main__":
+    TARGET.write_text(json.dumps(document(), indent=2, ensure_ascii=False) + "\n")
+    print(f"wrote {TARGET.relative_to(ROOT)}")

@@ -1,0 +1,2 @@
+-- One row, if the database answers at all.
+select true as alive
