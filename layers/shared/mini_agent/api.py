@@ -6,6 +6,7 @@ as much as the rest of it. In a server that interleaves requests this would be w
 """
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -15,6 +16,7 @@ from mangum import Mangum
 from mangum.types import LambdaContext
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mini_agent import errors, ratelimit
@@ -90,7 +92,7 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(routes)
-    app.add_exception_handler(HTTPException, _unrouted)
+    app.add_exception_handler(HTTPException, partial(_unrouted, routes))
     adapter = Mangum(_Gate(app, public=public, spends=spends), lifespan="off")
 
     @logger.inject_lambda_context(clear_state=True)
@@ -132,8 +134,21 @@ class _Gate:
         return ratelimit.admit(caller, required=self.spends)
 
 
-async def _unrouted(request: Request, error: Exception) -> Response:
-    return _answer(error, request.scope)
+async def _unrouted(routes: APIRouter, request: Request, error: Exception) -> Response:
+    answer = _answer(error, request.scope)
+    if answer.status_code == errors.MethodNotAllowed.status:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(routes, request)))
+    return answer
+
+
+def _methods(routes: APIRouter, request: Request) -> set[str]:
+    """Return the methods of a path; Starlette tells those of one route alone."""
+    return {
+        method
+        for route in routes.routes
+        if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _answer(error: Exception, scope: Scope) -> Response:

@@ -244,9 +244,7 @@ def translate(error: Exception, request_id: str) -> ApiError:
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return RouteNotFound()
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
-            refused = MethodNotAllowed()
-            refused.headers = dict(error.headers or {})
-            return refused
+            return MethodNotAllowed()
         case HTTPException(status_code=HTTPStatus.BAD_REQUEST):  # a body that defeats the parser
             return ValidationFailed(
                 errors=[{"field": "body", "message": str(error.detail), "type": "json_invalid"}]

@@ -64,7 +64,7 @@ class _Total:
     total: int
 
 
-def fetch(caller: Caller, room: str, query: PageQuery, item: type[ItemType]) -> Page[ItemType]:
+def fetch(caller: Caller, room: str, query: PageQuery, item: type[ItemType]) -> "Page[ItemType]":
     """Return a page of a room's `list` query, counted by its `count` query if asked.
 
     Raises ValidationFailed for a cursor that is broken, of another tenant or of other filters.
@@ -80,7 +80,7 @@ def fetch(caller: Caller, room: str, query: PageQuery, item: type[ItemType]) -> 
     else:
         rows, total = db.read(caller, listed), {}
     items, has_more = rows[: query.limit], len(rows) > query.limit
-    return Page(
+    return Page[item](  # type: ignore[valid-type]  # the route's very class, not checked again
         items=items,
         has_more=has_more,
         next_cursor=_cursor(items[-1], seal) if has_more else None,

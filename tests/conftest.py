@@ -1,0 +1,128 @@
+"""A real Postgres and a real Redis, migrated once a session, emptied before each test that asks."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from redis import Redis
+
+# Before Powertools and the rooms are imported: they read these as they load.
+os.environ |= {
+    "POWERTOOLS_SERVICE_NAME": "test",
+    "POWERTOOLS_METRICS_NAMESPACE": "Test",
+    "MAP_PROFILE": "aws",
+    "MAP_KEY_PEPPERS": '{"1": "first pepper", "2": "second pepper"}',
+}
+
+from functions.migrate import app as migrate
+from local import backends
+from mini_agent import db, keys, ratelimit
+from mini_agent.settings import settings
+from mini_agent.tenant import Caller
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+TABLES = "app.executions, app.agent_tools, app.agents, app.tools, app.api_keys, app.tenants"
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def postgres(data: Path) -> Iterator[backends.Server]:
+    """A migrated database whose log tells every statement; MAP_* name it."""
+    log = {"log_statement": "all", "log_line_prefix": "%u ", "fsync": "off"}
+    with backends.postgres(data / "postgres", log) as server:
+        backends.create_database(server)
+        with pytest.MonkeyPatch.context() as env:
+            env.setenv("MAP_DATABASE_HOST", server.socket)
+            env.setenv("MAP_DATABASE_USER", "map_migrator")
+            settings.cache_clear()
+            migrate.run()
+            env.setenv("MAP_DATABASE_USER", "map_api")
+            settings.cache_clear()
+            yield server
+            if db._connection:
+                db._connection.close()
+        settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def redis_server(data: Path) -> Iterator[backends.Server]:
+    """A Redis; MAP_REDIS_URL names it."""
+    with backends.redis(data / "redis") as server, pytest.MonkeyPatch.context() as env:
+        env.setenv("MAP_REDIS_URL", f"unix://{server.socket}")
+        settings.cache_clear()
+        yield server
+        ratelimit.client().close()
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def admin(postgres: backends.Server) -> Iterator[Connection]:
+    """The superuser's connection, past every policy."""
+    with psycopg.connect(
+        host=postgres.socket, dbname="map", user="postgres", autocommit=True
+    ) as conn:
+        yield conn
+
+
+@pytest.fixture
+def clean(admin: Connection, redis_server: backends.Server) -> None:
+    """Nothing in the database, nothing in Redis, no breaker open."""
+    admin.execute(f"truncate {TABLES}")
+    with Redis(unix_socket_path=redis_server.socket) as redis:
+        redis.flushall()
+    ratelimit._closed_until = 0.0
+
+
+MakeTenant = Callable[..., Caller]
+
+
+@pytest.fixture
+def make_tenant(clean: None, admin: Connection) -> MakeTenant:
+    """Makes tenants, each with one key that may do everything unless told otherwise."""
+
+    def make(
+        name: str = "tenant",
+        *,
+        key: str | None = None,
+        scopes: tuple[str, ...] = keys.SCOPES,
+        requests_per_minute: int = 1_000_000,
+        pepper: int = 1,
+    ) -> Caller:
+        caller = Caller(uuid4(), uuid4(), frozenset(scopes), requests_per_minute)
+        secret = settings().key_peppers[pepper].get_secret_value()
+        admin.execute(
+            "insert into app.tenants (id, name, requests_per_minute) values (%s, %s, %s)",
+            (caller.tenant_id, name, requests_per_minute),
+        )
+        admin.execute(
+            "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix,"
+            " last_four, scopes) values (%s, %s, 'test', %s, %s, 'map_live_', 'test', %s)",
+            (
+                caller.tenant_id,
+                caller.key_id,
+                keys.digest(key or keys.generate(), secret),
+                pepper,
+                list(scopes),
+            ),
+        )
+        return caller
+
+    return make
+
+
+@pytest.fixture
+def tenant(make_tenant: MakeTenant) -> Caller:
+    return make_tenant("A")
+
+
+@pytest.fixture
+def stranger(make_tenant: MakeTenant) -> Caller:
+    return make_tenant("B")
