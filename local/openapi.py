@@ -34,6 +34,7 @@ def document() -> dict[str, Any]:
         description=DESCRIPTION,
         servers=[{"url": "./", "description": "Where this document came from"}],
         separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     for room in ROOMS:
         app.include_router(importlib.import_module(f"functions.{room}.app").router)

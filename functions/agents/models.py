@@ -41,12 +41,14 @@ class AgentChange(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"role": "senior researcher"}]}
     )
 
-    # Not Optional: null is refused, only absence means "as it is".
-    name: Name = ""
-    role: Name = ""
-    description: Description = ""
+    # Not Optional: null is refused, only absence means "as it is" (a factory shows no default).
+    name: Name = Field(default_factory=str)
+    role: Name = Field(default_factory=str)
+    description: Description = Field(default_factory=str)
     tool_ids: list[UUID] = Field(
-        [], max_length=100, description="All tools that the agent has from now on"
+        default_factory=list,
+        max_length=100,
+        description="All tools that the agent has from now on",
     )
 
 
@@ -70,6 +72,30 @@ class AgentTool(BaseModel):
 
 class Agent(BaseModel):
     """An agent with its tools, oldest tool first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "650e8400-e29b-41d4-a716-446655440000",
+                    "name": "Research Assistant",
+                    "role": "researcher",
+                    "description": "An AI agent specialized in research tasks",
+                    "tools": [
+                        {
+                            "id": "550e8400-e29b-41d4-a716-446655440000",
+                            "name": "web_search",
+                            "description": "Search the web for real-time information",
+                            "created_at": "2024-01-15T10:30:00.123456Z",
+                            "updated_at": "2024-01-15T10:30:00.123456Z",
+                        }
+                    ],
+                    "created_at": "2024-01-15T10:32:00.123456Z",
+                    "updated_at": "2024-01-15T10:32:00.123456Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     name: str

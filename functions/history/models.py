@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from mini_agent.fields import Name
 from mini_agent.page import PageQuery
@@ -33,6 +33,23 @@ class HistoryQuery(PageQuery):
 
 class Execution(BaseModel):
     """A run, as it was."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "750e8400-e29b-41d4-a716-446655440000",
+                    "agent_id": "650e8400-e29b-41d4-a716-446655440000",
+                    "agent_name": "Research Assistant",
+                    "model": "gpt-4o",
+                    "prompt": "Find the latest trends in AI agent frameworks",
+                    "response": "[Mock Response] Agent 'Research Assistant' (role: researcher) …",
+                    "status": "completed",
+                    "created_at": "2024-01-15T10:35:00.123456Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     agent_id: UUID

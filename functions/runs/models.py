@@ -32,6 +32,24 @@ class RunIn(BaseModel):
 class Run(BaseModel):
     """A finished run."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "execution_id": "750e8400-e29b-41d4-a716-446655440000",
+                    "agent_id": "650e8400-e29b-41d4-a716-446655440000",
+                    "agent_name": "Research Assistant",
+                    "model": "gpt-4o",
+                    "prompt": "Find the latest trends in AI agent frameworks",
+                    "response": "[Mock Response] Agent 'Research Assistant' (role: researcher) …",
+                    "tools_available": ["web_search"],
+                    "warning": None,
+                    "executed_at": "2024-01-15T10:35:00.123456Z",
+                }
+            ]
+        }
+    )
+
     execution_id: UUID
     agent_id: UUID
     agent_name: str

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from mini_agent.fields import Description, Name
 from mini_agent.page import PageQuery
@@ -36,9 +36,9 @@ class ToolChange(BaseModel):
         json_schema_extra={"examples": [{"description": "Search the web, news included"}]},
     )
 
-    # Not Optional: null is refused, only absence means "as it is".
-    name: Name = ""
-    description: Description = ""
+    # Not Optional: null is refused, only absence means "as it is" (a factory shows no default).
+    name: Name = Field(default_factory=str)
+    description: Description = Field(default_factory=str)
 
 
 class ToolQuery(PageQuery):
@@ -50,6 +50,20 @@ class ToolQuery(PageQuery):
 
 class Tool(BaseModel):
     """A tool."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "550e8400-e29b-41d4-a716-446655440000",
+                    "name": "web_search",
+                    "description": "Search the web for real-time information",
+                    "created_at": "2024-01-15T10:30:00.123456Z",
+                    "updated_at": "2024-01-15T10:30:00.123456Z",
+                }
+            ]
+        }
+    )
 
     id: UUID
     name: str
