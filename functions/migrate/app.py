@@ -1,8 +1,9 @@
 """Brings the database to the schema of this code: roles, migrations, and the local profile's seed.
 
-A deployment calls it as a CloudFormation custom resource, `make run` with an empty event. Each file
-of `sql/migrations` is applied once, in the order of their names, in a transaction of its own, under
-a lock, and is remembered with its checksum: a file that was edited after it was applied is refused.
+A deployment calls it as a CloudFormation custom resource, so that a failure rolls the stack back;
+`make run` and people call it with an empty event. Each file of `sql/migrations` is applied once, in
+the order of their names, in a transaction of its own, under a lock, and is remembered with its
+checksum: a file that was edited after it was applied is refused.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any
 import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.migrate import custom_resource
 from mini_agent import keys, queries
 from mini_agent.settings import settings
 from mini_agent.telemetry import logger
@@ -26,9 +28,12 @@ class MigrationError(Exception):
 
 
 @logger.inject_lambda_context
-def handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, list[str]]:
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, list[str]]:
     """Apply what is missing and return the versions applied now."""
-    return {"applied": run()}
+    if "ResponseURL" not in event:
+        return {"applied": run()}
+    custom_resource.respond(event, lambda: {"Applied": ", ".join(run())})
+    return {"applied": []}
 
 
 def run() -> list[str]:
