@@ -8,26 +8,27 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from mini_agent.tenant import Caller
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 _numbers = itertools.count(1)
 
 
-class Context:
+class Context(LambdaContext):
     """The Lambda context."""
 
-    function_name = "test"
-    function_version = "$LATEST"
-    invoked_function_arn = "arn:aws:lambda:eu-west-1:000000000000:function:test"
-    memory_limit_in_mb = 512
-    aws_request_id = "00000000-0000-0000-0000-000000000000"
-    log_group_name = "/aws/lambda/test"
-    log_stream_name = "test"
-    identity = None
-    client_context = None
+    _function_name = "test"
+    _function_version = "$LATEST"
+    _invoked_function_arn = "arn:aws:lambda:eu-west-1:000000000000:function:test"
+    _memory_limit_in_mb = 512
+    _aws_request_id = "00000000-0000-0000-0000-000000000000"
+    _log_group_name = "/aws/lambda/test"
+    _log_stream_name = "test"
 
-    def get_remaining_time_in_millis(self) -> int:
+    @staticmethod
+    def get_remaining_time_in_millis() -> int:
         return 10_000
 
 

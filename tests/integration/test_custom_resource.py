@@ -86,7 +86,7 @@ def test_deleting_the_resource_leaves_the_database_alone(
     cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    monkeypatch.setattr(app, "run", lambda: ran.append("run") or ran)
+    monkeypatch.setattr(app, "run", lambda: ran.append("run"))
     app.handler(cloudformation.event("Delete"), Context())
     assert [answer["Status"] for answer in cloudformation.answers] == ["SUCCESS"]
     assert ran == []
