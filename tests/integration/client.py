@@ -1,0 +1,91 @@
+"""A tenant's client: each call goes to the handler that API Gateway would pick for it."""
+
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mini_agent.errors import ErrorBody
+from mini_agent.tenant import Caller
+from tests.events import Answer, Handler, invoke
+
+BASE = "/api/v1"
+AGENT = {"name": "Ann", "role": "researcher", "description": "Finds things out"}
+TOOL = {"name": "web", "description": "Search the web"}
+RUN = {"prompt": "What is new?", "model": "gpt-4o"}
+
+_ROOM = re.compile(rf"{BASE}/(?P<room>tools|agents|history)(/[^/]+(?P<run>/run\b)?)?")
+LIMIT_HEADERS = {"x-ratelimit-limit", "x-ratelimit-window", "ratelimit-policy"}
+KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
+"""On top of those, while Redis answers."""
+
+
+def handler_of(path: str) -> Handler:
+    """Return the handler of the room that a path (without its query) belongs to."""
+    match = _ROOM.match(path)
+    room = "system" if not match else "runs" if match["run"] else match["room"]
+    handler: Handler = importlib.import_module(f"functions.{room}.app").handler
+    return handler
+
+
+class Client:
+    """Calls as one caller, or as nobody; holds every answer against what all answers promise."""
+
+    def __init__(self, caller: Caller | None = None) -> None:
+        self.caller = caller
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request; a path that starts with `/tools` and the like is below `/api/v1`."""
+        if path.startswith(("/tools", "/agents", "/history")):
+            path = BASE + path
+        answer = invoke(
+            handler_of(path.partition("?")[0]), method, path, body, self.caller, headers
+        )
+        assert answer.headers["x-request-id"].startswith("request-")
+        if self.caller:
+            assert answer.headers.keys() >= LIMIT_HEADERS
+        if answer.status >= 400:
+            ErrorBody.model_validate_json(answer.text)
+            assert answer.headers["content-type"] == "application/json"
+        return answer
+
+    def tool(self, name: str = "web", **fields: Any) -> dict[str, Any]:
+        """Return a new tool."""
+        return self._made("/tools", TOOL | {"name": name} | fields)
+
+    def agent(self, name: str = "Ann", **fields: Any) -> dict[str, Any]:
+        """Return a new agent."""
+        return self._made("/agents", AGENT | {"name": name} | fields)
+
+    def run(self, agent: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+        """Return a new run of an agent."""
+        answer = self("POST", f"/agents/{agent['id']}/run", RUN | fields)
+        assert answer.status == 200, answer.text
+        made: dict[str, Any] = answer.json
+        return made
+
+    def _made(self, path: str, body: object) -> dict[str, Any]:
+        answer = self("POST", path, body)
+        assert answer.status == 201, answer.text
+        made: dict[str, Any] = answer.json
+        return made
+
+
+def refused_fields(answer: Answer) -> set[str]:
+    """Return the fields that a VALIDATION_ERROR complains about."""
+    assert (answer.status, answer.error_code) == (422, "VALIDATION_ERROR"), answer.text
+    errors = answer.json["details"]["errors"]
+    assert all(set(error) == {"field", "message", "type"} for error in errors)
+    return {error["field"] for error in errors}
+
+
+def ids(answer: Answer) -> list[str]:
+    """Return the ids of a page's items."""
+    assert answer.status == 200, answer.text
+    return [item["id"] for item in answer.json["items"]]
