@@ -1,0 +1,211 @@
+"""`make run`: the whole platform on this machine, from `template.yaml`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import watchfiles
+
+from local import backends, template
+from local.gateway import Gateway
+from local.pool import ROOT, FunctionError
+from local.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOST = "127.0.0.1"
+MIGRATE = "MigrateFunction"
+WATCHED = ("functions", "layers/shared", "sql", "lua", "template.yaml")
+WELCOME = """
+Mini Agent Platform runs.
+
+  address  {url}
+  docs     {url}/docs
+  keys     tenant-a-key and tenant-b-key, each of a tenant of its own
+  data     {data}
+  logs     {data}/logs
+
+Try:
+  curl -s {url}/api/v1/tools -H 'X-API-KEY: tenant-a-key'
+
+`make demo`, in a second terminal, walks through the workflow. Ctrl-C stops everything.
+"""
+
+
+class Problem(Exception):
+    """The local run cannot start; the message is one line that says what to do."""
+
+
+def main() -> int:
+    """Run until Ctrl-C or SIGTERM; return the exit code."""
+    options = _options()
+    data: Path = options.data.resolve()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (
+            _claimed(data),
+            _listener(options.port) as listener,
+            _started(backends.postgres(data / "postgres")) as database,
+            _started(backends.redis(data / "redis")) as cache,
+        ):
+            backends.create_database(database)
+            run = _Run(options, data, listener, database, cache)
+            asyncio.run(run.serve())
+    except (Problem, backends.BackendError, template.TemplateError) as problem:
+        _say(f"make run: {problem}")
+        return 1
+    except OSError as error:
+        _say(f"make run: {error.filename}: {error.strerror}")
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+class _Run:
+    """What runs once the servers are there."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        data: Path,
+        listener: socket.socket,
+        database: backends.Server,
+        cache: backends.Server,
+    ) -> None:
+        self.options, self.data, self.listener = options, data, listener
+        self.servers = (database, cache)
+        self.parameters = {
+            "Profile": "local",
+            "DatabaseHost": database.socket,
+            "DatabaseName": backends.DATABASE,
+            "RedisUrl": f"unix://{cache.socket}",
+            "KeyPeppers": json.dumps({"1": "local-only-pepper"}),
+        }
+        logs = data / "logs"
+        logs.mkdir(exist_ok=True)
+        self.gateway = Gateway(self._template(), options.sandboxes, logs)
+        self.server = Server(self.gateway)
+
+    async def serve(self) -> None:
+        """Migrate, then serve until a signal."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            await self._migrate()
+            tasks = [asyncio.create_task(self._revive(server)) for server in self.servers]
+            if self.options.reload:
+                tasks.append(asyncio.create_task(self._reload()))
+            url = "http://{}:{}".format(*self.listener.getsockname())
+            _say(WELCOME.format(url=url, data=self.data))
+            await self.server.serve([self.listener])
+            for task in tasks:
+                task.cancel()
+        finally:
+            self.gateway.close()
+        _say("Stopped.")
+
+    def _stop(self) -> None:
+        self.server.should_exit = True
+
+    def _template(self) -> template.Template:
+        return template.load(ROOT / "template.yaml", self.parameters)
+
+    async def _migrate(self) -> None:
+        try:
+            await self.gateway.pools[MIGRATE].invoke(b"{}", "migrate")
+        except FunctionError as error:
+            reason = " ".join(error.told.split()) or str(error)
+            raise Problem(f"the database is not migrated: {reason}") from error
+
+    async def _revive(self, server: backends.Server) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            if not server.running:
+                _say(f"{server.name} died and is started again")
+                try:
+                    await asyncio.to_thread(server.start)
+                except backends.BackendError as error:
+                    _say(str(error))
+
+    async def _reload(self) -> None:
+        async for changes in watchfiles.awatch(*(ROOT / path for path in WATCHED)):
+            try:
+                self.gateway.load(self._template())
+                await self._migrate()
+            except (Problem, template.TemplateError) as problem:
+                _say(str(problem))
+            names = sorted({Path(path).name for _, path in changes})
+            _say(f"reloaded after a change of {', '.join(names)}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
+    parser.add_argument("--data", type=Path, default=ROOT / ".data", help="folder for all data")
+    parser.add_argument("--reload", action="store_true", help="pick code changes up")
+    parser.add_argument("--sandboxes", type=int, default=2, help="at most so many a function")
+    return parser.parse_args()
+
+
+@contextmanager
+def _claimed(data: Path) -> Iterator[None]:
+    """Hold the data folder, so that no other run uses it."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with (data / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                raise Problem(
+                    f"{data} is in use by another run (process {lock.read()}): "
+                    "stop that, or choose another folder with DATA=..."
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise Problem(
+            f"cannot use {data} ({error.strerror}): choose another folder with DATA=..."
+        ) from error
+
+
+@contextmanager
+def _listener(port: int) -> Iterator[socket.socket]:
+    try:
+        listener = socket.create_server((HOST, port), backlog=1024)
+    except OSError as error:
+        raise Problem(
+            f"cannot use port {port} ({error.strerror}): choose another with PORT=..."
+        ) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _started(server: backends.Server) -> Iterator[backends.Server]:
+    _say(f"{server.name} starts ...")
+    with server:
+        yield server
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

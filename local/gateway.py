@@ -1,0 +1,318 @@
+"""What API Gateway (REST) is on AWS: an ASGI app that knows no route but the template's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from local.pool import LARGEST_PAYLOAD, FunctionError, Pool
+from local.proxy import Request, Response, as_text, complete, parse_answer
+from local.template import ANY, GatewayResponse, Method, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope
+
+LONGEST_HEAD = 10_240
+LARGEST_BODY = 10 * 1024 * 1024
+MOST_POLICIES = 10_000
+# Status and message of API Gateway's own answers, where the template does not say otherwise.
+REFUSALS = {
+    "ACCESS_DENIED": (403, "User is not authorized to access this resource"),
+    "AUTHORIZER_FAILURE": (500, "Internal server error"),
+    "DEFAULT_4XX": (400, "Bad Request"),
+    "DEFAULT_5XX": (502, "Internal server error"),
+    "INTEGRATION_TIMEOUT": (504, "Endpoint request timed out"),
+    "MISSING_AUTHENTICATION_TOKEN": (403, "Missing Authentication Token"),
+    "REQUEST_TOO_LARGE": (413, "Request Too Long"),
+    "THROTTLED": (429, "Too Many Requests"),
+    "UNAUTHORIZED": (401, "Unauthorized"),
+}
+
+logger = logging.getLogger("local")
+
+
+class Refused(Exception):
+    """API Gateway answers by itself; `kind` is its name for the reason."""
+
+    def __init__(self, kind: str, status: int | None = None, message: str | None = None) -> None:
+        default_status, default_message = REFUSALS.get(kind, REFUSALS["DEFAULT_5XX"])
+        self.kind = kind
+        self.status = status or default_status
+        self.message = message or default_message
+
+
+class ClientGone(Exception):
+    """The client went away while it was sending."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an authorizer said: statements as (effect, actions, resources), and the context."""
+
+    statements: list[tuple[str, re.Pattern[str], re.Pattern[str]]]
+    context: dict[str, Any]
+
+    @classmethod
+    def parse(cls, answer: bytes) -> Policy:
+        """Return an authorizer's answer; ValueError where it has not the form it must have."""
+        try:
+            told = json.loads(answer)
+            statements = [
+                (s["Effect"], _wildcards(s["Action"]), _wildcards(s["Resource"]))
+                for s in _as_list(told["policyDocument"]["Statement"])
+            ]
+            context = {k: as_text(v) for k, v in (told.get("context") or {}).items()}
+            return cls(statements, context | {"principalId": told["principalId"]})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not an authorizer's answer: {error!r}") from error
+
+    def allows(self, arn: str) -> bool:
+        """Tell whether a method may be called: allowed somewhere, denied nowhere."""
+        effects = {
+            effect
+            for effect, actions, resources in self.statements
+            if actions.fullmatch("execute-api:Invoke") and resources.fullmatch(arn)
+        }
+        return effects == {"Allow"}
+
+
+class Throttle:
+    """A token bucket for the stage: so many requests a second, so many at once."""
+
+    def __init__(self, rate: float | None, burst: int) -> None:
+        self.rate, self.burst = rate, burst
+        self._tokens, self._at = float(burst), time.monotonic()
+
+    def admit(self) -> bool:
+        """Tell whether one more request may pass now."""
+        if self.rate is None:
+            return True
+        now = time.monotonic()
+        self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Gateway:
+    """One API with its functions; an ASGI app."""
+
+    def __init__(self, template: Template, sandboxes: int, logs: Path) -> None:
+        self.sandboxes, self.logs = sandboxes, logs
+        self.pools: dict[str, Pool] = {}
+        self.load(template)
+
+    def load(self, template: Template) -> None:
+        """Serve this template from now on, with new sandboxes."""
+        self.close()
+        self.template = template
+        self.pools = {
+            name: Pool(function, self.sandboxes, self.logs)
+            for name, function in template.functions.items()
+        }
+        self._routes = [(_pattern(path), path) for path in sorted(template.methods, key=_rank)]
+        self._policies: dict[tuple[str, tuple[tuple[str, ...], ...]], tuple[float, Policy]] = {}
+        self._throttle = Throttle(template.rate, template.burst)
+
+    def close(self) -> None:
+        """End the sandboxes."""
+        for pool in self.pools.values():
+            pool.close()
+
+    async def __call__(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """Answer one HTTP request; nothing else is served."""
+        request = Request(
+            method=scope["method"],
+            path=scope["raw_path"].decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=[(n.decode("latin-1"), v.decode("latin-1")) for n, v in _sent(scope)],
+            client=scope["client"][0] if scope["client"] else "",
+        )
+        try:
+            response = await self._answer(request, receive)
+        except ClientGone:
+            return
+        except Refused as refused:
+            response = self.refuse(refused, request)
+        except Exception:
+            logger.exception("the local gateway failed")
+            response = self.refuse(Refused("DEFAULT_5XX", 500), request)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": response.headers,
+                "trailers": False,
+            }
+        )
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
+
+    async def _answer(self, request: Request, receive: ASGIReceiveCallable) -> Response:
+        head = [request.method, request.path, request.query, *(v for _, v in request.headers)]
+        if sum(map(len, head)) > LONGEST_HEAD:
+            raise Refused("DEFAULT_4XX", 431, "Request line and headers exceed 10240 bytes")
+        request.body = await _read(receive)
+        method = self._route(request)
+        if not self._throttle.admit():
+            raise Refused("THROTTLED")
+        if method.authorizer:
+            await self._authorize(method.authorizer, request)
+        answer = await self._call(method, request)
+        accept = next(iter(request.values("accept")), "").partition(",")[0]
+        try:
+            return parse_answer(answer, binary=self._is_binary(accept))
+        except ValueError as error:
+            logger.warning("%s answered no proxy response: %s", method.function, error)
+            raise Refused("DEFAULT_5XX") from error
+
+    def _route(self, request: Request) -> Method:
+        path = request.path.rstrip("/") or "/"
+        for pattern, resource in self._routes:
+            if match := pattern.fullmatch(path):
+                methods = self.template.methods[resource]
+                if method := methods.get(request.method) or methods.get(ANY):
+                    names = re.findall(r"\{(\w+)\+?\}", resource)
+                    values = map(unquote, match.groups())
+                    request.resource = resource
+                    request.parameters = dict(zip(names, values, strict=True))
+                    return method
+                break
+        raise Refused("MISSING_AUTHENTICATION_TOKEN")
+
+    async def _authorize(self, name: str, request: Request) -> None:
+        authorizer = self.template.authorizers[name]
+        identity = tuple(request.values(header) for header in authorizer.headers)
+        if not all(any(values) for values in identity):
+            raise Refused("UNAUTHORIZED")
+        expires, policy = self._policies.get((name, identity), (0.0, None))
+        if policy is None or expires <= time.monotonic():
+            policy = await self._ask(authorizer.function, request)
+            if len(self._policies) >= MOST_POLICIES:
+                self._policies.clear()
+            self._policies[name, identity] = (time.monotonic() + authorizer.ttl, policy)
+        # A policy is cached for all routes: it is held against each one's own ARN.
+        if not policy.allows(request.arn(self.template.stage)):
+            raise Refused("ACCESS_DENIED")
+        request.authorizer = policy.context
+
+    async def _ask(self, function: str, request: Request) -> Policy:
+        arn = request.arn(self.template.stage)
+        event = {"type": "REQUEST", "methodArn": arn} | request.event(self.template.stage)
+        try:
+            answer = await self.pools[function].invoke(
+                json.dumps(event).encode(), request.id, request.trace_id
+            )
+            return Policy.parse(answer)
+        except FunctionError as error:
+            kind = "UNAUTHORIZED" if error.told == "Unauthorized" else "AUTHORIZER_FAILURE"
+            raise Refused(kind) from error
+        except ValueError as error:
+            logger.warning("%s: %s", function, error)
+            raise Refused("AUTHORIZER_FAILURE") from error
+
+    async def _call(self, method: Method, request: Request) -> bytes:
+        content_type = next(iter(request.values("content-type")), "").partition(";")[0]
+        binary = self._is_binary(content_type)
+        body = b64encode(request.body).decode() if binary else request.body.decode(errors="replace")
+        event = request.event(self.template.stage)
+        event |= {"body": body or None, "isBase64Encoded": binary}
+        payload = json.dumps(event, ensure_ascii=False).encode()
+        if len(payload) > LARGEST_PAYLOAD:
+            raise Refused("REQUEST_TOO_LARGE")
+        try:
+            async with asyncio.timeout(method.timeout):
+                return await self.pools[method.function].invoke(
+                    payload, request.id, request.trace_id
+                )
+        except TimeoutError as error:
+            raise Refused("INTEGRATION_TIMEOUT") from error
+        except FunctionError as error:
+            raise Refused("DEFAULT_5XX") from error
+
+    def _is_binary(self, media_type: str) -> bool:
+        types = self.template.binary_types
+        return "*/*" in types or media_type.strip() in types
+
+    def refuse(self, refused: Refused, request: Request) -> Response:
+        """Return API Gateway's own answer as the template has it."""
+        responses = self.template.responses
+        default = responses.get("DEFAULT_4XX" if refused.status < 500 else "DEFAULT_5XX")  # noqa: PLR2004
+        form = responses.get(refused.kind) or default or GatewayResponse(None, {}, None)
+        variables = request.variables(self.template.stage) | {
+            "error.message": refused.message,
+            "error.messageString": json.dumps(refused.message),
+            "error.responseType": refused.kind,
+        }
+        body = re.sub(
+            r"\$context\.(\w+(?:\.\w+)*)",
+            lambda match: variables.get(match[1], ""),
+            form.body or '{"message":$context.error.messageString}',
+        ).encode()
+        headers = {name: _mapped(value, variables) for name, value in form.headers.items()}
+        return complete(form.status or refused.status, list(headers.items()), body)
+
+
+def _sent(scope: HTTPScope) -> Iterable[tuple[bytes, bytes]]:
+    """Return the headers, their names as the client wrote them where the server kept these."""
+    headers: Iterable[tuple[bytes, bytes]] = scope["state"].get("headers") or scope["headers"]
+    return headers
+
+
+async def _read(receive: ASGIReceiveCallable) -> bytes:
+    """Return the body, read to its end even if it is too long, so that the client hears why."""
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        size += len(message["body"])
+        more = message["more_body"]
+        if size <= LARGEST_BODY:
+            chunks.append(message["body"])
+    if size > LARGEST_BODY:
+        raise Refused("REQUEST_TOO_LARGE")
+    return b"".join(chunks)
+
+
+def _mapped(value: str, variables: Mapping[str, str]) -> str:
+    """Return a gateway response's header: `'as is'`, or `context.` and a variable."""
+    if value.startswith("'"):
+        return value.strip("'")
+    return variables.get(value.removeprefix("context."), "")
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _wildcards(patterns: str | list[str]) -> re.Pattern[str]:
+    """Return IAM patterns, in which `*` is any text and `?` any character."""
+    escaped = (re.escape(p).replace(r"\*", ".*").replace(r"\?", ".") for p in _as_list(patterns))
+    return re.compile("|".join(escaped), re.DOTALL)
+
+
+def _pattern(resource: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{\w+\+?\})", resource)
+    kinds = {True: "(.+)", False: "([^/]+)"}
+    return re.compile(
+        "".join(kinds[p.endswith("+}")] if p.startswith("{") else re.escape(p) for p in parts)
+    )
+
+
+def _rank(resource: str) -> list[tuple[int, str]]:
+    """Sort fixed segments before parameters, and `{proxy+}` last."""
+    return [(2 if s.endswith("+}") else int(s.startswith("{")), s) for s in resource.split("/")]

@@ -1,0 +1,63 @@
+"""The HTTP server around the gateway: uvicorn, taught what API Gateway answers to bad HTTP."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from local.gateway import Refused
+from local.proxy import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.gateway import Gateway
+
+
+class Protocol(HttpToolsProtocol):
+    """Keeps header names as sent, and refuses in the gateway's shape what is no HTTP."""
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self.scope["state"]["headers"] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        super().on_header(name, value)
+        self.scope["state"]["headers"].append((name, value))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser refused, and hang up."""
+        gateway = cast("Gateway", self.config.app)
+        response = gateway.refuse(Refused("DEFAULT_4XX", message=msg), Request())
+        lines = [STATUS_LINE[response.status]]
+        lines += [b"%s: %s\r\n" % header for header in response.headers]
+        self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", response.body]))
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its handling of signals: whoever starts it says when to stop."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        config = uvicorn.Config(
+            gateway,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+        super().__init__(config)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield

@@ -1,0 +1,133 @@
+"""The whole platform as `make run` starts it, for tests over HTTP."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEY_A, KEY_B = "tenant-a-key", "tenant-b-key"
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """A running `python -m local`."""
+
+    url: str
+    data: Path
+    process: subprocess.Popen[str]
+
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
+        """Stop it and return its exit code."""
+        self.process.send_signal(with_signal)
+        return self.process.wait(30)
+
+    def children(self) -> dict[int, str]:
+        """Return the command line of each process that it has started and that still runs."""
+        return {
+            pid: command
+            for pid, parent, command in processes()
+            if parent == self.process.pid and command
+        }
+
+    def sandboxes(self, function: str) -> list[int]:
+        """Return the process ids of a function's sandboxes, e.g. of `ToolsFunction`."""
+        return [pid for pid, command in self.children().items() if f" {function} " in command]
+
+    @property
+    def postgres_pid(self) -> int:
+        return int((self.data / "postgres/postmaster.pid").read_text().split()[0])
+
+    @property
+    def redis_pid(self) -> int:
+        [pid] = [pid for pid, command in self.children().items() if "redis.sock" in command]
+        return pid
+
+    @property
+    def postgres_socket(self) -> str:
+        """The host for psycopg."""
+        return str(self.data / "sockets")
+
+    @property
+    def redis_socket(self) -> str:
+        return str(self.data / "sockets/redis.sock")
+
+    def log(self, function: str) -> str:
+        """Return what a function has logged."""
+        return (self.data / "logs" / f"{function}.log").read_text()
+
+
+def processes() -> Iterator[tuple[int, int, str]]:
+    """Yield process id, parent's id and command line of all processes."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text()
+            command = (folder / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        parent = stat.rpartition(")")[2].split()[1]
+        yield int(folder.name), int(parent), command.replace(b"\0", b" ").decode(errors="replace")
+
+
+StartStack = Callable[..., LocalStack]
+
+
+def start(data: Path, *options: str) -> LocalStack:
+    """Start the platform on a free port and return when it answers."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "Ctrl-C" in line:
+            [url] = re.findall(r"address +(\S+)", "".join(said))
+            return LocalStack(url, data, process)
+    raise AssertionError(f"the local run did not start: {''.join(said)}")
+
+
+def finish(stack: LocalStack) -> None:
+    if stack.process.poll() is None:
+        stack.stop()
+    if stack.process.stdout:
+        stack.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """The platform on a free port, with an empty data folder, for the whole session."""
+    stack = start(tmp_path_factory.mktemp("local"))
+    yield stack
+    finish(stack)
+
+
+@pytest.fixture(scope="session")
+def base_url(local_stack: LocalStack) -> str:
+    """Where that platform answers."""
+    return local_stack.url
+
+
+@pytest.fixture
+def start_stack(tmp_path: Path) -> Iterator[StartStack]:
+    """Starts platforms of a test's own: `start_stack(*options, data=folder)`."""
+    stacks = []
+
+    def begin(*options: str, data: Path = tmp_path) -> LocalStack:
+        stacks.append(start(data, *options))
+        return stacks[-1]
+
+    yield begin
+    for stack in stacks:
+        finish(stack)
