@@ -1,0 +1,92 @@
+"""Other settings for a while, databases of their own, and statements as the server sees them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from functions.migrate import app as migrate
+from local import backends
+from mini_agent import db, keys, queries, ratelimit
+from mini_agent.settings import settings
+from mini_agent.tenant import Caller
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@contextmanager
+def configured(**values: str) -> Iterator[None]:
+    """Give settings other values, and each side of it connections of its own."""
+    with pytest.MonkeyPatch.context() as env:
+        for name, value in values.items():
+            env.setenv(f"MAP_{name.upper()}", value)
+        _forget()
+        yield
+    _forget()
+
+
+def _forget() -> None:
+    settings.cache_clear()
+    if db._connection:
+        db._connection.close()
+    db._connection = None
+    ratelimit.client.cache_clear()
+    ratelimit._script.cache_clear()
+
+
+@contextmanager
+def database_of_its_own(server: backends.Server, name: str) -> Iterator[Connection]:
+    """A new migrated database, which requests use meanwhile; yields the superuser's connection."""
+    with connect(server, "postgres", "postgres") as conn:
+        conn.execute(f"create database {name}")
+    with configured(database_name=name, database_user="map_migrator"):
+        migrate.run()
+    with (
+        configured(database_name=name, database_user="map_api"),
+        connect(server, "postgres", name) as admin,
+    ):
+        yield admin
+    with connect(server, "postgres", "postgres") as conn:
+        conn.execute(f"drop database {name}")
+
+
+def connect(server: backends.Server, user: str, database: str = "map") -> Connection:
+    """Return a connection in autocommit."""
+    return psycopg.connect(host=server.socket, user=user, dbname=database, autocommit=True)
+
+
+def enter(conn: Connection, caller: Caller) -> None:
+    """Make the rest of a transaction a tenant's."""
+    conn.execute("select app.enter_tenant(%s, %s)", (caller.tenant_id, caller.key_id))
+
+
+def new_tenant(admin: Connection) -> Caller:
+    """Return the caller of a new tenant, whose key may do everything."""
+    caller = Caller(uuid4(), uuid4(), frozenset(keys.SCOPES), 1_000_000)
+    admin.execute("insert into app.tenants (id, name) values (%s, 'test')", (caller.tenant_id,))
+    admin.execute(
+        "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix,"
+        " last_four, scopes) values (%s, %s, 'test', sha256(%s), 1, 'map_live_', 'test', '{}')",
+        (caller.tenant_id, caller.key_id, caller.key_id.bytes),
+    )
+    return caller
+
+
+def query_names() -> list[str]:
+    """Return the names of all query files."""
+    folder = queries.SQL / "queries"
+    return sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob("*.sql"))
+
+
+def numbered(query: str) -> str:
+    """Return a query's text as Postgres gets it: `%(name)s` is `$1`, the same name the same."""
+    numbers: dict[str, int] = {}
+    return re.sub(
+        r"%\((\w+)\)s",
+        lambda match: f"${numbers.setdefault(match[1], len(numbers) + 1)}",
+        queries.load(query).decode(),
+    )
