@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -116,12 +117,13 @@ def _position(
     except (binascii.Error, UnicodeEncodeError):
         raw = b""
     position, check = raw[: _POSITION.size], raw[_POSITION.size :]
-    if len(position) != _POSITION.size or check != seal(position):
-        raise _refused(
-            "cursor", "Not a cursor of this list with these filters; start from the first page"
-        )
-    microseconds, id_bytes = _POSITION.unpack(position)
-    return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
+    if len(position) == _POSITION.size and check == seal(position):
+        microseconds, id_bytes = _POSITION.unpack(position)
+        with suppress(OverflowError):  # a forged time that no calendar has
+            return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
+    raise _refused(
+        "cursor", "Not a cursor of this list with these filters; start from the first page"
+    )
 
 
 def _refused(parameter: str, message: str) -> ValidationFailed:
