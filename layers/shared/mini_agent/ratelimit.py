@@ -56,7 +56,9 @@ def admit(caller: Caller, *, required: bool) -> dict[str, str]:
         count("LimiterFailures")
         logger.warning("rate limiter away", extra={"cause": str(error)})
         if required:
-            raise ServiceUnavailable(reason="rate_limiter") from error
+            away = ServiceUnavailable(reason="rate_limiter")
+            away.headers |= _headers(limit)
+            raise away from error
         return _headers(limit)
     seconds = math.ceil(wait / 1_000_000)
     headers = _headers(limit) | {

@@ -32,7 +32,7 @@ class Caller:
                 scopes=frozenset(context["scopes"].split()),
                 requests_per_minute=int(context["requests_per_minute"]),
             )
-        except (KeyError, ValueError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError):
             sent = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
             raise (InvalidApiKey if sent else MissingApiKey) from None
 
