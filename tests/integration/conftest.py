@@ -1,7 +1,12 @@
-"""Clients of two tenants."""
+"""Clients of two tenants, and what the functions log."""
+
+from collections.abc import Iterator
+from io import StringIO
+from logging import StreamHandler
 
 import pytest
 
+from mini_agent.telemetry import logger
 from mini_agent.tenant import Caller
 from tests.integration.client import Client
 
@@ -14,3 +19,14 @@ def client(tenant: Caller) -> Client:
 @pytest.fixture
 def other(stranger: Caller) -> Client:
     return Client(stranger)
+
+
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """The log of the test, in place of the stream that the logger took when it was imported."""
+    handler = logger.registered_handler
+    assert isinstance(handler, StreamHandler)
+    stream = StringIO()
+    before = handler.setStream(stream)
+    yield stream
+    handler.setStream(before)

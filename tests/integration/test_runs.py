@@ -1,11 +1,12 @@
 """Runs, through the Lambda handler."""
 
-import json
+from io import StringIO
 from uuid import uuid4
 
 import pytest
 
 from functions.runs.models import SUPPORTED_MODELS
+from tests.conftest import Connection
 from tests.integration.client import RUN, Client, refused_fields
 
 
@@ -100,14 +101,18 @@ def test_a_prompt_has_up_to_10_000_characters_and_is_kept_whole(client: Client) 
     assert client("GET", f"/history/{run['execution_id']}").json["prompt"] == prompt
 
 
-def test_the_log_never_holds_a_prompt_or_an_answer(
-    client: Client, capsys: pytest.CaptureFixture[str]
+def test_the_log_never_holds_a_prompt_or_an_answer_even_where_recording_them_fails(
+    client: Client, admin: Connection, log: StringIO
 ) -> None:
     agent = client.agent()
-    capsys.readouterr()
-    client.run(agent, prompt="my secret plan")
-    client("POST", f"/agents/{agent['id']}/run", {"prompt": "my secret plan", "model": 7})
-    logged = capsys.readouterr()
-    assert '"RunsCompleted"' in logged.out
-    assert "secret plan" not in logged.out + logged.err
-    assert all(json.loads(line) for line in logged.out.splitlines())
+    prompt = {"prompt": "my secret plan"}
+    client.run(agent, **prompt)
+    client("POST", f"/agents/{agent['id']}/run", RUN | prompt | {"model": 7})
+    admin.execute("alter table app.executions add constraint none check (prompt = '') not valid")
+    try:
+        broken = client("POST", f"/agents/{agent['id']}/run", RUN | prompt)
+    finally:
+        admin.execute("alter table app.executions drop constraint none")
+    assert broken.status == 500
+    assert "CheckViolation" in log.getvalue()
+    assert "secret plan" not in log.getvalue()
