@@ -40,7 +40,7 @@ def is_well_formed(key: str) -> bool:
     return (
         len(body) == len(PREFIX) + _RANDOM_CHARACTERS
         and body.startswith(PREFIX)
-        and body.isascii()
+        and key.isascii()
         and hmac.compare_digest(checksum.encode(), _checksum(body).encode())
     )
 
