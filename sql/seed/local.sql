@@ -12,4 +12,5 @@ tenants as (
 insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix, last_four, scopes)
 select tenant_id, tenant_id, 'local', digest, %(pepper_version)s, prefix, last_four, %(scopes)s
 from seed
-on conflict (tenant_id, id) do update set digest = excluded.digest;
+on conflict (tenant_id, id) do update
+set digest = excluded.digest, pepper_version = excluded.pepper_version, scopes = excluded.scopes;
