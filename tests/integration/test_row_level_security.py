@@ -1,0 +1,106 @@
+"""Row level security, as the roles meet it that are subject to it."""
+
+import psycopg
+import pytest
+
+from local import backends
+from mini_agent.tenant import Caller
+from tests.databases import Connection, connect, enter
+from tests.integration.test_catalogue import API_MAY
+
+
+@pytest.fixture
+def filled(admin: Connection, tenant: Caller, stranger: Caller) -> None:
+    """Two tenants with a row in each table."""
+    for caller in (tenant, stranger):
+        with admin.transaction():
+            enter(admin, caller)
+            admin.execute(
+                "with t as (insert into app.tools (name, description) values ('t', 't')"
+                " returning id), a as (insert into app.agents (name, role, description)"
+                " values ('a', 'a', 'a') returning id)"
+                " insert into app.agent_tools (agent_id, tool_id) select a.id, t.id from a, t"
+            )
+            admin.execute(
+                "insert into app.executions (agent_id, agent_name, model, prompt, status)"
+                " select id, name, 'm', 'p', 'completed' from app.agents"
+                " where tenant_id = app.tenant_id()"
+            )
+
+
+def row_for(table: str, tenant: Caller) -> str:
+    """Return an INSERT of a copy of a tenant's row under another id."""
+    columns = {
+        "tools": "gen_random_uuid(), 'new', 'new'",
+        "agents": "gen_random_uuid(), 'new', 'new', 'new'",
+        "agent_tools": "gen_random_uuid(), gen_random_uuid()",
+        "executions": "gen_random_uuid(), gen_random_uuid(), 'a', 'm', 'p', 'r', 'completed'",
+    }[table]
+    return f"insert into app.{table} values ('{tenant.tenant_id}', {columns})"
+
+
+def test_without_a_tenant_nothing_is_seen_and_nothing_written(
+    postgres: backends.Server, tenant: Caller, filled: None
+) -> None:
+    with connect(postgres, "map_api") as conn:
+        for table, may in API_MAY.items():
+            assert conn.execute(f"select from app.{table}").rowcount == 0
+            if "UPDATE" in may:
+                assert conn.execute(f"update app.{table} set name = 'x'").rowcount == 0
+            if "DELETE" in may:
+                assert conn.execute(f"delete from app.{table}").rowcount == 0
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+                conn.execute(row_for(table, tenant))
+
+
+def test_the_tables_owner_too_sees_nothing_without_a_tenant(
+    admin: Connection, filled: None
+) -> None:
+    with admin.transaction(force_rollback=True):
+        admin.execute("set local role map_owner")
+        for table in [*API_MAY, "tenants", "api_keys"]:
+            assert admin.execute(f"select from app.{table}").rowcount == 0
+
+
+def test_a_tenant_sees_its_own_rows_and_writes_none_for_another(
+    postgres: backends.Server, tenant: Caller, stranger: Caller, filled: None
+) -> None:
+    with connect(postgres, "map_api") as conn, conn.transaction():
+        enter(conn, tenant)
+        for table, may in API_MAY.items():
+            rows = conn.execute(f"select tenant_id from app.{table}").fetchall()
+            assert rows == [(tenant.tenant_id,)]
+            writes = [row_for(table, stranger)]
+            if "UPDATE" in may:
+                writes.append(f"update app.{table} set tenant_id = '{stranger.tenant_id}'")
+            for write in writes:
+                with (
+                    pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+                    conn.transaction(),
+                ):
+                    conn.execute(write)
+
+
+def test_a_tenant_is_left_when_its_transaction_ends(
+    postgres: backends.Server, tenant: Caller
+) -> None:
+    with connect(postgres, "map_api") as conn:
+        for end in ("commit", "rollback"):
+            conn.execute("begin")
+            enter(conn, tenant)
+            inside = conn.execute("select app.tenant_id()").fetchone()
+            conn.execute(end)
+            after = conn.execute("select app.tenant_id()").fetchone()
+            assert (inside, after) == ((tenant.tenant_id,), (None,))
+
+
+def test_a_tenant_is_not_entered_with_another_tenants_key(
+    postgres: backends.Server, tenant: Caller, stranger: Caller, filled: None
+) -> None:
+    with connect(postgres, "map_api") as conn:
+        conn.execute("begin")
+        with pytest.raises(psycopg.Error) as refused:
+            conn.execute("select app.enter_tenant(%s, %s)", (tenant.tenant_id, stranger.key_id))
+        assert refused.value.sqlstate == "MAP01"
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+            conn.execute("select from app.tools")
