@@ -1,0 +1,133 @@
+"""What reaches Postgres, by its own log: shapes that RDS Proxy can give to any connection.
+
+RDS Proxy keeps a session for one client ("pins" it) after SET, set_config, a named statement,
+DEALLOCATE, a cursor, LISTEN, a session's advisory lock, or a statement longer than 16 KB. What runs
+inside a stored function it does not see.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from functions.authorizer.app import handler as authorizer
+from local import backends
+from mini_agent import keys, queries
+from tests.conftest import MakeTenant
+from tests.databases import configured, connect, numbered, query_names
+from tests.events import Context
+from tests.integration.client import Client
+
+LONGEST = 16 * 1024
+QUERIES = {numbered(name).strip(): name for name in query_names()}
+ALLOWED = {"select app.enter_tenant($1, $2)", "BEGIN", "COMMIT", "ROLLBACK", *QUERIES}
+LOGGED = re.compile(
+    r"^(?P<user>map_api|map_authorizer) LOG:  (?:statement|execute (?P<name>[^:]*)): "
+    r"(?P<text>.*(?:\n\t.*)*)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    user: str
+    name: str  # of a prepared statement or a cursor
+    text: str
+
+    @property
+    def is_allowed(self) -> bool:
+        is_known = self.text in ALLOWED and len(self.text.encode()) <= LONGEST
+        return is_known and self.name in {"", "<unnamed>"}
+
+
+class Log:
+    """What the app's roles have sent since this was made."""
+
+    def __init__(self, server: backends.Server) -> None:
+        self.file, self.start = server.log, server.log.stat().st_size
+
+    def __iter__(self) -> Iterator[Statement]:
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            text = file.read().decode()
+        for found in LOGGED.finditer(text):
+            yield Statement(
+                found["user"], found["name"] or "", found["text"].replace("\n\t", "\n").strip()
+            )
+
+
+@pytest.fixture
+def log(postgres: backends.Server) -> Log:
+    return Log(postgres)
+
+
+def use_everything(client: Client, key: str) -> None:
+    """Every operation, with its refusals that come from the database."""
+    with configured(database_user="map_authorizer"):
+        arn = "arn:aws:execute-api:eu-west-1:000000000000:api/live/GET/api/v1/tools"
+        answer = authorizer({"methodArn": arn, "headers": {"X-API-KEY": key}}, Context())
+        assert answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+    tool, unused = client.tool(), client.tool("unused")
+    agent = client.agent(tool_ids=[tool["id"]])
+    runs = [client.run(agent) for _ in range(2)]
+    nothing = "00000000-0000-0000-0000-000000000000"
+    for path in ("/tools", "/agents", "/history"):
+        page = client("GET", f"{path}?limit=1&include_total=true")
+        client("GET", f"{path}?limit=1&cursor={page.json['next_cursor']}")
+    expected = {
+        ("GET", f"/tools/{tool['id']}"): 200,
+        ("GET", f"/agents/{agent['id']}"): 200,
+        ("GET", f"/history/{runs[0]['execution_id']}"): 200,
+        ("GET", f"/history/{nothing}"): 404,
+        ("DELETE", f"/tools/{tool['id']}"): 409,
+        ("DELETE", f"/tools/{unused['id']}"): 204,
+        ("DELETE", f"/agents/{agent['id']}"): 204,
+        ("GET", "/ready"): 200,
+    }
+    assert client("PUT", f"/tools/{tool['id']}", {"name": "new"}).status == 200
+    assert client("PUT", f"/agents/{agent['id']}", {"tool_ids": [nothing]}).status == 403
+    assert client("PUT", f"/agents/{agent['id']}", {"name": "new"}).status == 200
+    assert client("POST", f"/agents/{nothing}/run", {"prompt": "?", "model": "gpt-4"}).status == 403
+    for (method, path), status in expected.items():
+        assert client(method, path).status == status
+
+
+def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
+    log: Log, make_tenant: MakeTenant
+) -> None:
+    key = keys.generate()
+    use_everything(Client(make_tenant(key=key)), key)
+
+    sent = list(log)
+
+    assert [statement for statement in sent if not statement.is_allowed] == []
+    assert {QUERIES[s.text] for s in sent if s.text in QUERIES} == set(query_names())
+    assert {s.user for s in sent if "authenticate" in s.text} == {"map_authorizer"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "set statement_timeout = 1000",
+        "select set_config('app.tenant_id', '', false)",
+        "prepare p as select 1",
+        "deallocate all",
+        "begin; declare c cursor for select 1; commit",
+        "listen c",
+        "select pg_advisory_lock(1)",
+        f"select '{'x' * LONGEST}'",
+    ],
+)
+def test_another_statement_would_be_found(postgres: backends.Server, log: Log, text: str) -> None:
+    with connect(postgres, "map_api") as conn:
+        conn.execute(text.encode())
+    assert [statement.is_allowed for statement in log] == [False]
+
+
+def test_a_known_statement_with_a_name_would_be_found(postgres: backends.Server, log: Log) -> None:
+    ping = queries.load("system/ping")
+    with connect(postgres, "map_api") as conn:
+        conn.execute(ping)
+        conn.execute(ping, prepare=True)
+    assert [statement.is_allowed for statement in log] == [True, False]
