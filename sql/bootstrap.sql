@@ -1,6 +1,10 @@
 -- Roles, the schema and the ledger of migrations. Run by the database's administrator before each
 -- round of migrations; safe to repeat. Nothing here can be left to a migration: a migration runs as
 -- map_migrator, who may not make roles.
+
+-- One at a time: two that change the same role or database at once make Postgres refuse one.
+select pg_advisory_xact_lock(hashtext('bootstrap'));
+
 do $$
 declare
     name text;
