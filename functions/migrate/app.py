@@ -54,7 +54,8 @@ def migrate(conn: Connection, folder: Path) -> list[str]:
     """Apply the files of a folder that the ledger lacks; return their versions."""
     applied = []
     files = sorted(folder.glob("*.sql"))
-    _refuse_unknown(conn, {file.stem for file in files})
+    with conn.transaction():  # else it would open one around all those below
+        _refuse_unknown(conn, {file.stem for file in files})
     for file in files:
         with conn.transaction():
             conn.execute("set local role map_owner")
