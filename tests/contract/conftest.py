@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.tiny import TEMPLATE, Api, MakeApi
+
 ROOT = Path(__file__).parents[2]
 KEY_A, KEY_B = "tenant-a-key", "tenant-b-key"
 
@@ -131,3 +133,23 @@ def start_stack(tmp_path: Path) -> Iterator[StartStack]:
     yield begin
     for stack in stacks:
         finish(stack)
+
+
+@pytest.fixture(scope="module")
+def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
+    """Makes small APIs on gateways of their own: `make_api(text, sandboxes)`."""
+    apis = []
+
+    def make(text: str = TEMPLATE, sandboxes: int = 2) -> Api:
+        apis.append(Api(tmp_path_factory.mktemp("api"), text, sandboxes))
+        return apis[-1]
+
+    yield make
+    for api in apis:
+        api.close()
+
+
+@pytest.fixture(scope="module")
+def api(make_api: MakeApi) -> Api:
+    """One of them, which a module's tests share."""
+    return make_api()

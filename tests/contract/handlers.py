@@ -1,0 +1,88 @@
+"""Small Lambda handlers, with which the local gateway's own rules are tested."""
+
+import base64
+import json
+import os
+import sys
+import time
+from typing import Any
+
+Event = dict[str, Any]
+calls = 0
+
+
+def echo(event: Event, context: Any) -> Event:
+    """Answer with what came in."""
+    seen = {
+        "event": event,
+        "environment": dict(os.environ),
+        "pid": os.getpid(),
+        "context": {
+            "aws_request_id": context.aws_request_id,
+            "function_name": context.function_name,
+            "memory_limit_in_mb": context.memory_limit_in_mb,
+            "invoked_function_arn": context.invoked_function_arn,
+            "remaining": context.get_remaining_time_in_millis(),
+        },
+    }
+    return {"statusCode": 200, "body": json.dumps(seen)}
+
+
+def obey(event: Event, _: Any) -> Any:
+    """Do what the query says."""
+    asked = event["queryStringParameters"] or {}
+    if "print" in asked:
+        print(asked["print"])
+    if "sleep" in asked:
+        begun = time.monotonic()
+        time.sleep(float(asked["sleep"]))
+        told = {"pid": os.getpid(), "begun": begun, "ended": time.monotonic()}
+        return {"statusCode": 200, "body": json.dumps(told)}
+    if "raise" in asked:
+        raise RuntimeError(asked["raise"])
+    if "exit" in asked:
+        sys.exit(int(asked["exit"]))
+    if "letters" in asked:
+        return {"statusCode": 200, "body": "x" * int(asked["letters"])}
+    if "base64" in asked:
+        body = base64.b64encode(bytes.fromhex(asked["base64"])).decode()
+        return {"statusCode": 200, "body": body, "isBase64Encoded": True}
+    return json.loads(asked["answer"])
+
+
+def authorize(event: Event, _: Any) -> Any:
+    """Allow what the key names; `calls` tells how often this was asked."""
+    global calls  # noqa: PLW0603 - what a sandbox keeps between events
+    calls += 1
+    keys = [
+        value
+        for name, values in event["multiValueHeaders"].items()
+        if name.lower() == "x-api-key"
+        for value in values
+    ]
+    key = keys[-1]
+    if key == "unauthorized":
+        raise Exception("Unauthorized")  # noqa: TRY002 - the words that API Gateway knows
+    if key == "broken":
+        raise RuntimeError("no database")
+    if key == "slow":
+        time.sleep(5)
+    if key == "junk":
+        return {"principalId": "someone"}
+    stage = event["methodArn"].split("/")[:2]
+    resources = {"narrow": ["GET", "echo"], "deep": ["GET", "?cho", "*"]}.get(key, ["*"])
+    context = {"calls": calls, "keys": len(keys), "flag": True}
+    return {
+        "principalId": key,
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Action": "execute-api:Invoke",
+                    "Effect": "Deny" if key == "denied" else "Allow",
+                    "Resource": "/".join([*stage, *resources]),
+                }
+            ],
+        },
+        "context": context | {"nested": {}} if key == "nested" else context,
+    }
