@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 MIGRATE = "MigrateFunction"
+PEPPERS = {"1": "local-only-pepper"}
 WATCHED = ("functions", "layers/shared", "sql", "lua", "template.yaml")
 WELCOME = """
 Mini Agent Platform runs.
@@ -92,7 +93,7 @@ class _Run:
             "DatabaseHost": database.socket,
             "DatabaseName": backends.DATABASE,
             "RedisUrl": f"unix://{cache.socket}",
-            "KeyPeppers": json.dumps({"1": "local-only-pepper"}),
+            "KeyPeppers": json.dumps(PEPPERS),
         }
         logs = data / "logs"
         logs.mkdir(exist_ok=True)
