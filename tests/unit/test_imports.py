@@ -1,0 +1,67 @@
+"""What a sandbox does before its first request, and what it finds in its layer."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mini_agent import queries, ratelimit
+from mini_agent.settings import settings
+
+ROOT = Path(__file__).parents[2]
+ROOMS = sorted(path.parent for path in (ROOT / "functions").glob("*/app.py"))
+PROBE = """
+import importlib, socket, sys
+
+def refuse(*_, **__):
+    raise AssertionError("an import wants more than to be imported")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+for room in sys.argv[1:]:
+    assert callable(importlib.import_module(f"functions.{room}.app").handler)
+
+from mini_agent import db, ratelimit, settings
+
+assert not settings.settings.cache_info().misses, "settings are read at import"
+assert db._connection is None
+assert not ratelimit.client.cache_info().misses
+assert "boto3" not in sys.modules, "boto3 takes as long to import as FastAPI"
+"""
+
+
+def test_importing_the_rooms_reads_no_setting_and_opens_no_connection() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE, *(room.name for room in ROOMS)],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers/shared'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_room_imports_no_other_room() -> None:
+    assert len(ROOMS) >= 7
+    for room in ROOMS:
+        code = "".join(file.read_text() for file in room.rglob("*.py"))
+        assert {*re.findall(r"(?:from|import) functions\.?(\w*)", code)} <= {room.name}
+
+
+def test_the_script_and_the_queries_are_found_from_the_shared_layer() -> None:
+    assert "redis.call('TIME')" in ratelimit.SCRIPT.read_text()
+    assert queries.load("tools/get").startswith(b"-- ")
+
+
+def test_making_the_limiters_client_and_script_connects_to_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches = (settings, ratelimit.client, ratelimit._script)
+    with monkeypatch.context() as environment:
+        environment.setenv("MAP_REDIS_URL", "redis://redis.example:6379")
+        for cached in caches:
+            cached.cache_clear()
+        assert ratelimit._script().script == ratelimit.SCRIPT.read_text()
+    for cached in caches:
+        cached.cache_clear()

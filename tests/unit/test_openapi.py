@@ -1,0 +1,139 @@
+"""The OpenAPI document."""
+
+import importlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from local import openapi
+from mini_agent import errors, keys
+
+DOCUMENT = json.loads(openapi.TARGET.read_text())
+MADE = openapi.document()  # here, since the rooms' event loops begin with a socket pair
+STATUSES = {
+    error_code: error.status
+    for error in errors.ApiError.__subclasses__()
+    for error_code in [error.error_code]
+}
+ENDPOINTS = {
+    # the endpoints of the specification, each with its scope and the answers it can give besides
+    # those that all give
+    "POST /api/v1/tools": ("tools:write", {201, 409, 415}),
+    "GET /api/v1/tools": ("tools:read", {200}),
+    "GET /api/v1/tools/{tool_id}": ("tools:read", {200, 404}),
+    "PUT /api/v1/tools/{tool_id}": ("tools:write", {200, 404, 409, 415}),
+    "DELETE /api/v1/tools/{tool_id}": ("tools:write", {204, 404, 409}),
+    "POST /api/v1/agents": ("agents:write", {201, 409, 415}),
+    "GET /api/v1/agents": ("agents:read", {200}),
+    "GET /api/v1/agents/{agent_id}": ("agents:read", {200, 404}),
+    "PUT /api/v1/agents/{agent_id}": ("agents:write", {200, 404, 409, 415}),
+    "DELETE /api/v1/agents/{agent_id}": ("agents:write", {204, 404}),
+    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 415}),
+    "GET /api/v1/history": ("history:read", {200}),
+    "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
+}
+ALL = {401, 403, 405, 413, 422, 429, 500, 503, 504}
+PUBLIC = {"GET /health": {200, 405, 500}, "GET /ready": {200, 405, 500, 503}}
+
+
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for name, operation in operations():
+        for status, answer in operation["responses"].items():
+            yield name, status, answer
+
+
+def test_the_file_is_what_the_code_says_or_else_run_make_openapi() -> None:
+    assert MADE == DOCUMENT
+
+
+def test_the_document_has_every_endpoint_with_its_scope_and_every_status_it_can_answer() -> None:
+    found = {
+        name: (
+            operation.get("security", [{"ApiKey": [None]}])[0]["ApiKey"],
+            {int(status) for status in operation["responses"]},
+        )
+        for name, operation in operations()
+    }
+    expected = {name: ([scope], ALL | own) for name, (scope, own) in ENDPOINTS.items()}
+    assert found == expected | {name: ([None], own) for name, own in PUBLIC.items()}
+
+
+def test_the_scopes_of_the_routes_are_those_that_keys_can_have() -> None:
+    assert {scope for scope, _ in ENDPOINTS.values()} == {*keys.SCOPES}
+
+
+def test_the_key_goes_into_the_header_of_the_contract() -> None:
+    [scheme] = DOCUMENT["components"]["securitySchemes"].values()
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-KEY")
+
+
+def test_every_error_has_an_example_of_the_right_shape_and_status() -> None:
+    shown = set()
+    for _, status, answer in answers():
+        if int(status) < 400:
+            continue
+        content = answer["content"]["application/json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+        assert content["examples"]
+        for code, example in content["examples"].items():
+            body = errors.ErrorBody.model_validate(example["value"])
+            assert body.error_code == code
+            assert STATUSES[code] == int(status)
+            shown.add(code)
+    # What no operation answers: a path that is not there.
+    assert shown == {*STATUSES} - {"ROUTE_NOT_FOUND"}
+
+
+def test_every_answer_declares_its_headers() -> None:
+    for name, status, answer in answers():
+        assert "X-Request-Id" in answer["headers"]
+        assert ("Retry-After" in answer["headers"]) == (status in {"429", "503"})
+        assert ("Location" in answer["headers"]) == (status == "201")
+        assert ("Allow" in answer["headers"]) == (status == "405")
+        limited = name in ENDPOINTS and status not in {"401", "413"}
+        assert ("X-RateLimit-Remaining" in answer["headers"]) == limited
+
+
+def models() -> list[type[BaseModel]]:
+    """Return the rooms' models that show examples."""
+    modules = [importlib.import_module(f"functions.{room}.models") for room in openapi.ROOMS]
+    found = {
+        thing
+        for module in modules
+        for thing in vars(module).values()
+        if isinstance(thing, type)
+        and issubclass(thing, BaseModel)
+        and isinstance(thing.model_config.get("json_schema_extra"), dict)
+    }
+    return sorted(found, key=lambda model: model.__name__)
+
+
+@pytest.mark.parametrize("model", models())
+def test_every_example_is_what_its_model_takes_and_gives(model: type[BaseModel]) -> None:
+    extra = model.model_config["json_schema_extra"]
+    assert isinstance(extra, dict)
+    examples = extra["examples"]
+    assert isinstance(examples, list)
+    for example in examples:
+        told = model.model_validate_json(json.dumps(example)).model_dump_json(exclude_unset=True)
+        assert json.loads(told) == example
+
+
+def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
+    schemas = {model.__name__ for model in models()}
+    used = {
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+        for _, operation in operations()
+        if "requestBody" in operation
+    }
+    assert used == {"ToolIn", "ToolChange", "AgentIn", "AgentChange", "RunIn"}
+    assert used | {"Tool", "Agent", "Run", "Execution"} <= schemas

@@ -1,0 +1,87 @@
+"""Cursors, as texts."""
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mini_agent import page
+from mini_agent.errors import ValidationFailed
+from mini_agent.tenant import Caller
+
+ONE = Caller(uuid4(), uuid4(), frozenset(), 100)
+TWO = Caller(uuid4(), uuid4(), frozenset(), 100)
+times = st.datetimes(timezones=st.just(UTC))
+
+
+@dataclass
+class Thing:
+    id: UUID
+    created_at: datetime
+
+
+things = st.builds(Thing, st.uuids(), times)
+bytes_of_cursors = st.integers(0, 31)
+
+
+def opened(cursor: str, caller: Caller = ONE, room: str = "tools", **filters: str | None) -> Thing:
+    """Return the position that a cursor stands for."""
+    seal = page._seal(caller, room, filters)
+    time, id_ = page._position(page.PageQuery(cursor=cursor), seal)
+    assert time
+    assert id_
+    return Thing(id_, time)
+
+
+def closed(thing: Thing, caller: Caller = ONE, room: str = "tools", **filters: str | None) -> str:
+    """Return the cursor behind a thing."""
+    return page._cursor(thing, page._seal(caller, room, filters))
+
+
+@given(things)
+def test_a_cursor_keeps_its_position_to_the_microsecond(thing: Thing) -> None:
+    assert opened(closed(thing, name="web"), name="web") == thing
+
+
+@given(things)
+def test_a_cursor_goes_into_a_query_string_as_it_is(thing: Thing) -> None:
+    assert re.fullmatch(r"[\w=-]{44}", closed(thing), re.ASCII)
+
+
+@given(things, bytes_of_cursors, st.integers(1, 255))
+def test_a_change_of_any_byte_is_noticed(thing: Thing, at: int, change: int) -> None:
+    raw = bytearray(base64.urlsafe_b64decode(closed(thing)))
+    raw[at] ^= change
+    with pytest.raises(ValidationFailed):
+        opened(base64.urlsafe_b64encode(raw).decode())
+
+
+@given(things, bytes_of_cursors)
+def test_a_part_of_a_cursor_is_none(thing: Thing, length: int) -> None:
+    raw = base64.urlsafe_b64decode(closed(thing))
+    with pytest.raises(ValidationFailed):
+        opened(base64.urlsafe_b64encode(raw[:length]).decode())
+
+
+@given(st.text())
+def test_any_other_text_is_refused(text: str) -> None:
+    with pytest.raises(ValidationFailed):
+        opened(text)
+
+
+@given(things)
+def test_a_cursor_belongs_to_one_tenant_one_list_and_its_filters(thing: Thing) -> None:
+    cursor = closed(thing, name="web", role=None)
+    assert opened(cursor, name="web", role=None) == thing
+    with pytest.raises(ValidationFailed):
+        opened(cursor, TWO, name="web", role=None)
+    with pytest.raises(ValidationFailed):
+        opened(cursor, ONE, "agents", name="web", role=None)
+    for name, role in (("mail", None), (None, "web"), ("web", ""), (None, None), ("None", None)):
+        with pytest.raises(ValidationFailed):
+            opened(cursor, name=name, role=role)
