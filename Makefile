@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean test lint types format lock openapi bench
+.PHONY: help run demo clean test lint types format lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ── Run ─────────────────────────────────────────────────────────────────────────────────────────
 run: $(VENV)/.run ## start everything here; PORT=8000 DATA=.data SANDBOXES=2 RELOAD=1
@@ -47,6 +47,44 @@ format: $(VENV)/.dev ## put the code into form
 
 bench: $(VENV)/.dev ## measure it, as docs/performance.md shows
 	$(BIN)/python -m local.bench
+
+# ── With Docker, or for AWS ─────────────────────────────────────────────────────────────────────
+# The builders ask for `python3` and `uv` on the PATH.
+WITH_BIN := PATH="$(CURDIR)/$(BIN):$$PATH" SAM_CLI_TELEMETRY=0
+SANDBOX := mini-agent-platform-localstack-1-lambda-
+
+build: $(VENV)/.dev ## build all functions and layers for AWS, without Docker
+	$(WITH_BIN) sam build
+
+up: ## start Postgres, Valkey and LocalStack in Docker
+	@mkdir -p .aws-sam/layers
+	docker compose up -d --wait
+
+sam-local: $(VENV)/.dev up ## build, migrate and serve with `sam local` on port 3000; SAM_FLAGS=--skip-pull-image
+	$(WITH_BIN) sam build --config-env local
+	$(WITH_BIN) sam local invoke MigrateFunction --config-env local $(SAM_FLAGS)
+	$(WITH_BIN) sam local start-api --config-env local --port 3000 $(SAM_FLAGS)
+
+localstack-deploy: $(VENV)/.dev up ## build, deploy to LocalStack and migrate
+	PYTHONPATH=.:layers/shared $(WITH_BIN) python -m tests.e2e.localstack
+
+e2e-docker: $(VENV)/.dev ## show the Docker ways, from nothing to nothing, with the time of each step
+	PYTHONPATH=.:layers/shared $(WITH_BIN) python -m tests.e2e.docker
+
+down: ## stop what `make up` started, and remove its data
+	@docker compose stop --timeout 20
+	@docker ps -aq --filter name=$(SANDBOX) | xargs -r docker rm -f >/dev/null
+	docker compose down --volumes --remove-orphans
+
+# Apart: its dependencies fight with those of the tests.
+.venv-checkov/.ready: requirements/checkov.txt
+	"$(PYTHON)" -m venv .venv-checkov
+	.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
+
+checkov: .venv-checkov/.ready ## look for security mistakes in the templates
+	.venv-checkov/bin/checkov --skip-download --framework cloudformation --compact --quiet \
+		--file template.yaml $(wildcard stacks/*.yaml)
 
 # ── Made files ──────────────────────────────────────────────────────────────────────────────────
 openapi: $(VENV)/.dev ## write functions/system/openapi.json anew

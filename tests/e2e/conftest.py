@@ -1,4 +1,4 @@
-"""Tests that speak to a running platform: `make run`, `sam local`, LocalStack or a deployed stage."""
+"""Tests of a running platform: `make run`, `sam local` or a deployed stage."""
 
 import os
 

@@ -17,9 +17,7 @@ KEY_B = os.environ.get("MAP_KEY_B", "tenant-b-key")
 
 
 def client_of(base_url: str, key: str | None) -> httpx.Client:
-    return httpx.Client(
-        base_url=base_url, headers={"X-API-KEY": key} if key else {}, timeout=60
-    )
+    return httpx.Client(base_url=base_url, headers={"X-API-KEY": key} if key else {}, timeout=60)
 
 
 @pytest.fixture
