@@ -51,7 +51,7 @@ def database_of_its_own(server: backends.Server, name: str) -> Iterator[Connecti
     ):
         yield admin
     with connect(server, "postgres", "postgres") as conn:
-        conn.execute(f"drop database {name}")
+        conn.execute(f"drop database {name} with (force)")
 
 
 def connect(server: backends.Server, user: str, database: str = "map") -> Connection:
