@@ -34,6 +34,8 @@ def _forget() -> None:
     if db._connection:
         db._connection.close()
     db._connection = None
+    if ratelimit.client.cache_info().currsize:
+        ratelimit.client().close()
     ratelimit.client.cache_clear()
     ratelimit._script.cache_clear()
 
