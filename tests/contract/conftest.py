@@ -24,6 +24,7 @@ class LocalStack:
     url: str
     data: Path
     process: subprocess.Popen[str]
+    said: str
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Stop it and return its exit code."""
@@ -91,13 +92,13 @@ def start(data: Path, *options: str) -> LocalStack:
         text=True,
     )
     assert process.stdout
-    said = []
+    said = ""
     for line in process.stdout:
-        said.append(line)
+        said += line
         if "Ctrl-C" in line:
-            [url] = re.findall(r"address +(\S+)", "".join(said))
-            return LocalStack(url, data, process)
-    raise AssertionError(f"the local run did not start: {''.join(said)}")
+            [url] = re.findall(r"address +(\S+)", said)
+            return LocalStack(url, data, process, said)
+    raise AssertionError(f"the local run did not start: {said}")
 
 
 def finish(stack: LocalStack) -> None:

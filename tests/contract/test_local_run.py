@@ -1,0 +1,265 @@
+"""`make run` from its first line to its last."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from local import backends
+from tests.contract.conftest import KEY_A, ROOT, LocalStack, StartStack, finish, processes, start
+
+
+@pytest.fixture(scope="module")
+def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A platform whose servers may be killed."""
+    stack = start(tmp_path_factory.mktemp("own"), "--reload")
+    yield stack
+    finish(stack)
+
+
+def create_tool(stack: LocalStack, name: str) -> httpx.Response:
+    tool = {"name": name, "description": "d"}
+    headers = {"X-API-KEY": KEY_A}
+    return httpx.post(f"{stack.url}/api/v1/tools", json=tool, headers=headers, timeout=30)
+
+
+def tool_names(stack: LocalStack) -> set[str]:
+    url = f"{stack.url}/api/v1/tools?limit=100"
+    items = httpx.get(url, headers={"X-API-KEY": KEY_A}, timeout=30).json()["items"]
+    return {item["name"] for item in items}
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return held
+
+
+def gone(pids: set[int]) -> bool:
+    return not pids & {pid for pid, _, command in processes() if command}
+
+
+def say(*options: str) -> tuple[int, str]:
+    """Return exit code and words of a local run that cannot start."""
+    run = subprocess.run(
+        [sys.executable, "-m", "local", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return run.returncode, run.stdout + run.stderr
+
+
+# ── What a user sees ────────────────────────────────────────────────────────────────────────────
+def test_the_curl_line_that_it_prints_works_as_pasted(local_stack: LocalStack) -> None:
+    [line] = re.findall(r"^ +(curl .*)$", local_stack.said, re.MULTILINE)
+    answer = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout).keys() == {"items", "has_more", "next_cursor"}
+    assert f"{local_stack.url}/docs" in local_stack.said
+    assert "tenant-a-key" in local_stack.said
+    assert "tenant-b-key" in local_stack.said
+
+
+def test_the_demo_shows_each_request_and_answer(local_stack: LocalStack) -> None:
+    port = str(httpx.URL(local_stack.url).port)
+    command = [sys.executable, "-m", "local.demo", "--port", port]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.count("$ curl") == 9
+    statuses = re.findall(r"^(\d{3}) ", shown, re.MULTILINE)
+    assert statuses == ["200", "201", "201", "200", "200", "403", "200", "401", "409"]
+
+
+def test_the_demo_without_a_platform_says_what_to_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    command = [sys.executable, "-m", "local.demo", "--port", str(port)]
+    demo = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert demo.returncode == 1
+    assert "start `make run`" in demo.stdout
+    assert not demo.stderr
+
+
+# ── What it cannot start with ───────────────────────────────────────────────────────────────────
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, words = say("--port", str(port), "--data", str(tmp_path))
+    assert code == 1
+    assert words.count("\n") == 1
+    assert f"port {port}" in words
+    assert "PORT=" in words
+
+
+def test_a_data_folder_in_use_is_one_line(local_stack: LocalStack) -> None:
+    code, words = say("--port", "0", "--data", str(local_stack.data))
+    assert code == 1
+    assert words.count("\n") == 1
+    assert f"process {local_stack.process.pid}" in words
+
+
+def test_a_data_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        code, words = say("--port", "0", "--data", str(folder))
+        assert code == 1
+        assert words.count("\n") == 1
+        assert "DATA=" in words
+
+
+def test_data_of_another_postgres_is_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    version = tmp_path / "postgres/PG_VERSION"
+    version.write_text("9\n")
+    code, words = say("--port", "0", "--data", str(tmp_path))
+    assert code == 1
+    assert words.count("\n") == 1
+    assert "made by Postgres 9" in words
+    assert version.read_text() == "9\n"
+
+
+# ── How it ends ─────────────────────────────────────────────────────────────────────────────────
+def test_ctrl_c_stops_every_process_and_the_next_start_finds_the_data(
+    start_stack: StartStack,
+) -> None:
+    stack = start_stack()
+    assert create_tool(stack, "kept").status_code == 201
+    children = set(stack.children())
+    assert len(children) >= 4  # Postgres, Redis, two sandboxes
+    assert stack.stop(signal.SIGINT) == 0
+    assert gone(children)
+    begun = time.monotonic()
+    again = start_stack()
+    assert time.monotonic() - begun < 15
+    assert tool_names(again) == {"kept"}
+
+
+def test_killing_it_leaves_no_process_and_loses_no_data(start_stack: StartStack) -> None:
+    stack = start_stack()
+    assert create_tool(stack, "kept").status_code == 201
+    children = set(stack.children())
+    stack.process.kill()
+    assert eventually(lambda: gone(children))
+    with (
+        backends.postgres(stack.data / "postgres") as server,
+        psycopg.connect(host=server.socket, user="postgres", dbname="map") as conn,
+    ):
+        assert conn.execute("select name from app.tools").fetchall() == [("kept",)]
+
+
+# ── What it survives ────────────────────────────────────────────────────────────────────────────
+def test_postgres_killed_comes_back_and_no_acknowledged_write_is_lost(
+    own_stack: LocalStack,
+) -> None:
+    acknowledged, refused = set(), []
+    for number in range(30):
+        if number == 10:
+            os.kill(own_stack.postgres_pid, signal.SIGKILL)
+        answer = create_tool(own_stack, f"write {number}")
+        if answer.status_code == 201:
+            acknowledged.add(f"write {number}")
+        else:
+            refused.append(answer)
+            time.sleep(0.2)
+    assert acknowledged >= {f"write {number}" for number in range(10)}
+    assert "write 29" in acknowledged
+    for answer in refused:
+        assert answer.status_code >= 500
+        assert answer.json().keys() == {"error_code", "message", "details"}
+    assert acknowledged <= tool_names(own_stack)
+
+
+def test_redis_killed_comes_back(own_stack: LocalStack) -> None:
+    before = own_stack.redis_pid
+    os.kill(before, signal.SIGKILL)
+
+    def back() -> bool:
+        ready = httpx.get(f"{own_stack.url}/ready", timeout=30)
+        return ready.status_code == 200 and own_stack.redis_pid != before
+
+    assert eventually(back)
+
+
+def test_with_reload_a_change_of_code_replaces_the_sandboxes(own_stack: LocalStack) -> None:
+    def pids() -> set[int]:
+        httpx.get(f"{own_stack.url}/health", timeout=30)
+        return set(own_stack.sandboxes("SystemFunction"))
+
+    before = pids()
+    changed = ROOT / "functions/system" / f"reload-{os.getpid()}.sql"
+    try:
+        changed.touch()
+        assert eventually(lambda: not pids() & before)
+    finally:
+        changed.unlink()
+
+
+# ── make ────────────────────────────────────────────────────────────────────────────────────────
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make without what the make around this test may have set."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "-C", str(ROOT), "--no-print-directory", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_make_help_lists_every_command() -> None:
+    [phony] = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    listed = re.findall(r"^  make (\S+)", make("help").stdout, re.MULTILINE)
+    assert sorted(listed) == sorted(phony.split())
+
+
+def test_make_clean_removes_its_own_data_and_says_so(tmp_path: Path) -> None:
+    for name in ("postgres", "redis", "logs", "sockets"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "of the user").touch()
+    cleaned = make("clean", f"DATA={tmp_path}")
+    assert cleaned.returncode == 0
+    assert str(tmp_path) in cleaned.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["of the user"]
+
+
+def test_make_clean_leaves_a_running_platform_its_data(local_stack: LocalStack) -> None:
+    cleaned = make("clean", f"DATA={local_stack.data}")
+    assert cleaned.returncode != 0
+    assert "stop it first" in cleaned.stdout
+    assert (local_stack.data / "postgres").exists()
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("#!/bin/sh\nexit 1", "Python 3.11 or later is needed"),
+        ("#!/bin/sh\ncase $2 in *ensurepip*) exit 1;; esac", "apt install python3-venv"),
+        (None, "is missing: install Python 3.11"),
+    ],
+)
+def test_a_python_that_is_no_good_is_told_in_one_line(
+    tmp_path: Path, python: str | None, words: str
+) -> None:
+    program = tmp_path / "python"
+    if python:
+        program.write_text(python)
+        program.chmod(0o755)
+    made = make("run", f"PYTHON={program}", f"VENV={tmp_path / 'venv'}")
+    assert made.returncode != 0
+    assert words in made.stdout
+    assert made.stdout.count("\n") == 1
+    assert not (tmp_path / "venv").exists()
+
+
+def test_setpriv_is_there_where_this_runs() -> None:
+    """Without it, nothing here would show that a killed run leaves no process."""
+    assert shutil.which("setpriv")
