@@ -25,6 +25,7 @@ from mini_agent.tenant import Caller
 
 Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
+_ADDRESS = {"host", "x-forwarded-port"}
 _api_key = APIKeyHeader(
     name="X-API-KEY", scheme_name="ApiKey", auto_error=False, description="A key of your tenant"
 )
@@ -100,9 +101,21 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
     def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         logger.append_keys(request_id=_request_id(event))
         count("Requests")
-        return adapter(event, context)
+        return adapter(_without_address(event), context)
 
     return cast("Handler", handle)
+
+
+def _without_address(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event without the headers that tell where it was sent.
+
+    Nothing here asks for them, and Mangum fails on what it does not expect, IPv6 for one.
+    """
+    kept = {
+        name: {n: v for n, v in (event.get(name) or {}).items() if n.lower() not in _ADDRESS}
+        for name in ("headers", "multiValueHeaders")
+    }
+    return event | kept
 
 
 class _Gate:
