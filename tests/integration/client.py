@@ -44,15 +44,18 @@ class Client:
         """Send a request; a path that starts with `/tools` and the like is below `/api/v1`."""
         if path.startswith(("/tools", "/agents", "/history")):
             path = BASE + path
-        answer = invoke(
-            handler_of(path.partition("?")[0]), method, path, body, self.caller, headers
-        )
-        assert answer.headers["x-request-id"].startswith("request-")
+        answer = self.send(method, path, body, headers)
+        check(answer)
+        return answer
+
+    def send(
+        self, method: str, path: str, body: object, headers: Mapping[str, str] | None
+    ) -> Answer:
+        """Call the handler."""
+        handler = handler_of(path.partition("?")[0])
+        answer = invoke(handler, method, path, body, self.caller, headers)
         if self.caller and path.startswith(BASE):
             assert answer.headers.keys() >= LIMIT_HEADERS
-        if answer.status >= 400:
-            ErrorBody.model_validate_json(answer.text)
-            assert answer.headers["content-type"] == "application/json"
         return answer
 
     def tool(self, name: str = "web", **fields: Any) -> dict[str, Any]:
@@ -75,6 +78,14 @@ class Client:
         assert answer.status == 201, answer.text
         made: dict[str, Any] = answer.json
         return made
+
+
+def check(answer: Answer) -> None:
+    """Hold an answer against what all answers promise: a request id, and one shape of errors."""
+    assert answer.headers["x-request-id"]
+    if answer.status >= 400:
+        ErrorBody.model_validate_json(answer.text)
+        assert answer.headers["content-type"] == "application/json"
 
 
 def refused_fields(answer: Answer) -> set[str]:
