@@ -11,6 +11,7 @@ from uuid import UUID
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from mini_agent import db, keys
+from mini_agent.peppers import peppers
 from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 from mini_agent.tenant import Caller
@@ -58,10 +59,7 @@ def identify(sent: list[str]) -> Caller | None:
     """Return whom the one key sent belongs to, or None; asks the database for well-formed keys."""
     if len(sent) != 1 or not _is_plausible(sent[0]):
         return None
-    digests = [
-        keys.digest(sent[0], pepper.get_secret_value())
-        for pepper in settings().key_peppers.values()
-    ]
+    digests = [keys.digest(sent[0], pepper) for pepper in peppers().values()]
     owners = db.call("authorizer/authenticate", {"digests": digests}, _Owner)
     if len(owners) != 1:
         return None

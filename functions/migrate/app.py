@@ -16,7 +16,8 @@ import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.migrate import custom_resource
-from mini_agent import keys, queries
+from mini_agent import db, keys, queries
+from mini_agent.peppers import peppers
 from mini_agent.settings import settings
 from mini_agent.telemetry import logger
 
@@ -106,11 +107,8 @@ def _checksum(file: Path) -> bytes:
 
 
 def _seed(admin: Connection) -> None:
-    version, pepper = max(settings().key_peppers.items())
-    digests = {
-        parameter: keys.digest(key, pepper.get_secret_value())
-        for key, parameter in keys.DEMO_KEYS.items()
-    }
+    version, pepper = max(peppers().items())
+    digests = {parameter: keys.digest(key, pepper) for key, parameter in keys.DEMO_KEYS.items()}
     admin.execute(
         (queries.SQL / "seed" / "local.sql").read_bytes(),
         {"pepper_version": version, "scopes": list(keys.SCOPES)} | digests,
@@ -119,8 +117,5 @@ def _seed(admin: Connection) -> None:
 
 @contextmanager
 def _connect(user: str) -> Iterator[Connection]:
-    s = settings()
-    with psycopg.connect(
-        host=s.database_host, port=s.database_port, dbname=s.database_name, user=user
-    ) as conn:
+    with psycopg.connect(**db.address(user)) as conn:
         yield conn

@@ -15,9 +15,13 @@ from psycopg.rows import class_row
 
 from mini_agent import queries
 from mini_agent.errors import ApiError, DeadlineExceeded, InvalidApiKey, ServiceUnavailable
-from mini_agent.settings import settings
+from mini_agent.settings import Settings, settings
 from mini_agent.telemetry import count, logger
 from mini_agent.tenant import Caller
+
+if Settings().database_auth == "iam":
+    # Slow to load, and of use on AWS alone: into the snapshot that SnapStart takes of the imports.
+    import mini_agent.aws_auth  # noqa: F401
 
 Row = TypeVar("Row")
 Other = TypeVar("Other")
@@ -122,15 +126,31 @@ def _repeatable(work: Callable[[Connection], Answer]) -> Answer:
     return _guarded(_connect(), work)
 
 
+def address(user: str) -> dict[str, Any]:
+    """Return where the database is and how this user signs in, for `psycopg.connect`, once."""
+    s = settings()
+    where = {
+        "host": s.database_host,
+        "port": s.database_port,
+        "dbname": s.database_name,
+        "user": user,
+    }
+    if s.database_auth == "none":
+        return where
+    from mini_agent import aws_auth  # noqa: PLC0415 - see above
+
+    return where | {
+        "password": aws_auth.database_token(s.database_host, s.database_port, user),
+        "sslmode": "verify-full",
+        "sslrootcert": str(aws_auth.ROOTS),
+    }
+
+
 def _connect() -> Connection:
     global _connection  # noqa: PLW0603 - the sandbox's one connection
-    s = settings()
     try:
         _connection = psycopg.connect(
-            host=s.database_host,
-            port=s.database_port,
-            dbname=s.database_name,
-            user=s.database_user,
+            **address(settings().database_user),
             connect_timeout=CONNECT_SECONDS,
             autocommit=True,
             prepare_threshold=None,

@@ -4,6 +4,7 @@ import math
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
@@ -11,7 +12,7 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from mini_agent.errors import RateLimitExceeded, ServiceUnavailable
-from mini_agent.settings import settings
+from mini_agent.settings import Settings, settings
 from mini_agent.telemetry import count, logger
 from mini_agent.tenant import Caller
 
@@ -30,12 +31,23 @@ def client() -> Redis:
 
     A retry would hold the caller: with the library's defaults, 3.4 s when Redis is a black hole.
     """
+    s = settings()
     return Redis.from_url(
-        settings().redis_url,
+        s.redis_url,
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
+        **(_sign_in(s) if s.database_auth == "iam" else {}),
     )
+
+
+def _sign_in(s: Settings) -> dict[str, Any]:
+    from mini_agent import aws_auth  # noqa: PLC0415 - slow to load, and of use on AWS alone
+
+    return {
+        "credential_provider": aws_auth.CacheCredentials(s.redis_cache, s.redis_user),
+        "ssl_ca_certs": str(aws_auth.ROOTS),
+    }
 
 
 @cache

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -20,11 +20,20 @@ class Settings(BaseSettings):
     database_user: str = "map_api"
     database_admin_user: str = "postgres"
     """Who runs `sql/bootstrap.sql`; only the migrate function uses it."""
+    database_auth: Literal["none", "iam"] = "none"
+    """`iam`: TLS, and a token of the function's role for a password, to the cache too."""
 
     redis_url: str = ""
+    redis_user: str = ""
+    redis_cache: str = ""
+    """With `iam`: the name of the serverless cache, and its user for the functions."""
 
     key_peppers: dict[int, SecretStr] = {}
     """Version to secret; only the functions that check or make keys have it."""
+    key_peppers_secret: str = ""
+    """The same as a secret of Secrets Manager, by ARN; goes before `key_peppers`."""
+
+    region: str = Field(default="", validation_alias="AWS_REGION")
 
 
 @cache
