@@ -1,8 +1,9 @@
 """LocalStack instead of AWS: deploy to it, and do by hand what it leaves out.
 
-Its community edition mounts no layers (docker-compose.yml mounts a folder instead, filled here), runs neither
-authorizers nor custom resources (`Stack.migrations` sends what CloudFormation would, and reads the
-answer where CloudFormation would), and cannot move an alias (removed before a second deployment).
+Its community edition mounts no layers (docker-compose.yml mounts a folder instead, filled here),
+runs neither authorizers nor custom resources (`Stack.migrations` sends what CloudFormation would,
+and reads the answer where CloudFormation would), and cannot move an alias (removed before a second
+deployment, and made after it).
 
 `make localstack-deploy` runs this module.
 """
@@ -12,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import boto3
 
 ROOT = Path(__file__).parents[2]
 STACK = "mini-agent-platform"
+ALIAS = "live"
 SAM = str(Path(sys.executable).parent / "sam")
 URL = "http://127.0.0.1:4566"
 ENVIRONMENT = {
@@ -34,7 +35,7 @@ LOG = ROOT / ".aws-sam" / "e2e-docker.log"
 LONGEST_SECONDS = 300
 
 
-def run(*command: str, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> str:
+def run(*command: str, cwd: Path = ROOT, environment: dict[str, str] | None = None) -> str:
     """Run a command and return what it printed; stop with that where it fails or hangs."""
     try:
         result = subprocess.run(
@@ -55,7 +56,7 @@ def run(*command: str, cwd: Path = ROOT, environment: Mapping[str, str] | None =
         log.write(f"\n$ {' '.join(command)}\n{result.stdout}")
     if result.returncode:
         sys.exit(f"{result.stdout}\n{' '.join(command)} failed; the whole log is in {LOG}")
-    return result.stdout
+    return str(result.stdout)
 
 
 class Stack:
@@ -90,15 +91,24 @@ class Stack:
         return f"{URL}/_aws/execute-api/{api}/live"
 
     def forget_aliases(self) -> None:
-        """Remove the functions' aliases, so that a deployment makes them anew."""
+        """Remove the functions' aliases: a deployment would fail over them."""
         for name in self.resources("AWS::Lambda::Function").values():
-            self._lambda.delete_alias(FunctionName=name, Name="live")
+            self._lambda.delete_alias(FunctionName=name, Name=ALIAS)
 
-    def invoke(self, function: str, payload: dict[str, Any], alias: str = "live") -> Any:
+    def set_aliases(self) -> None:
+        """Make the aliases that a deployment has not made, to each function's newest version."""
+        for name in self.resources("AWS::Lambda::Function").values():
+            if self._lambda.list_aliases(FunctionName=name)["Aliases"]:
+                continue
+            versions = self._lambda.list_versions_by_function(FunctionName=name)["Versions"]
+            newest = max(int(v["Version"]) for v in versions if v["Version"] != "$LATEST")
+            self._lambda.create_alias(FunctionName=name, Name=ALIAS, FunctionVersion=str(newest))
+
+    def invoke(self, function: str, payload: dict[str, Any]) -> Any:
         """Call a function by its logical id and return its answer; stop where it raised."""
         name = self.resources("AWS::Lambda::Function")[function]
         got = self._lambda.invoke(
-            FunctionName=name, Qualifier=alias, Payload=json.dumps(payload).encode()
+            FunctionName=name, Qualifier=ALIAS, Payload=json.dumps(payload).encode()
         )
         answer = json.loads(got["Payload"].read())
         assert "FunctionError" not in got, f"{function}: {answer}"
@@ -108,7 +118,7 @@ class Stack:
         """Return what version each function's alias points to."""
         functions = self.resources("AWS::Lambda::Function")
         return {
-            logical: self._lambda.get_alias(FunctionName=name, Name="live")["FunctionVersion"]
+            logical: self._lambda.get_alias(FunctionName=name, Name=ALIAS)["FunctionVersion"]
             for logical, name in functions.items()
         }
 
@@ -139,13 +149,14 @@ class Stack:
 def deploy(project: Path = ROOT) -> Stack:
     """Build a project and deploy it, and give LocalStack's functions its layers."""
     run(SAM, "build", "--config-env", "localstack", cwd=project)
-    LAYERS.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(LAYERS, ignore_errors=True)
     for layer in ("DependenciesLayer", "SharedLayer"):
         shutil.copytree(project / ".aws-sam" / "build" / layer, LAYERS, dirs_exist_ok=True)
     stack = Stack()
     if stack.exists():
         stack.forget_aliases()
     run(SAM, "deploy", "--config-env", "localstack", cwd=project, environment=ENVIRONMENT)
+    stack.set_aliases()
     return stack
 
 
