@@ -28,13 +28,30 @@ class MigrationError(Exception):
     """The database cannot be brought to this schema; the message says why and what to do."""
 
 
+class NewerDatabaseError(MigrationError):
+    """The database has migrations that this code does not know."""
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, list[str]]:
     """Apply what is missing and return the versions applied now."""
     if "ResponseURL" not in event:
         return {"applied": run()}
-    custom_resource.respond(event, lambda: {"Applied": ", ".join(run())})
+    custom_resource.respond(event, lambda: {"Applied": ", ".join(_deploy())})
     return {"applied": []}
+
+
+def _deploy() -> list[str]:
+    """Bring the database up to date; leave one alone that newer code has left behind.
+
+    CloudFormation asks the former code again while it rolls back, and a refusal would stop it
+    half-way. That code runs on the newer schema, as it did during the deployment.
+    """
+    try:
+        return run()
+    except NewerDatabaseError as error:
+        logger.warning(str(error))
+        return []
 
 
 def run() -> list[str]:
@@ -96,7 +113,7 @@ def _apply(conn: Connection, file: Path) -> None:
 def _refuse_unknown(conn: Connection, versions: set[str]) -> None:
     rows = conn.execute("select version from app.migrations").fetchall()
     if unknown := sorted({version for (version,) in rows} - versions):
-        raise MigrationError(
+        raise NewerDatabaseError(
             f"this database has migrations that this code does not know ({', '.join(unknown)}); "
             "deploy the newer code, or restore the database to its state before it"
         )

@@ -82,6 +82,17 @@ def test_a_failure_is_told_with_its_reason_instead_of_being_raised(
     ]
 
 
+def test_a_rollback_to_code_older_than_the_database_succeeds(
+    cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> list[str]:
+        raise app.NewerDatabaseError("this database has migrations that this code does not know")
+
+    monkeypatch.setattr(app, "run", fail)
+    app.handler(cloudformation.event("Update"), Context())
+    assert cloudformation.answers == [{"Status": "SUCCESS", "Data": {"Applied": ""}, **NAMES}]
+
+
 def test_deleting_the_resource_leaves_the_database_alone(
     cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
