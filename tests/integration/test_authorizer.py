@@ -1,6 +1,7 @@
 """The authorizer, through its Lambda handler, and what its cached answers are worth later."""
 
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,18 @@ def test_what_does_not_look_like_a_key_is_refused_without_asking_the_database(
         assert not allowed(authorize(*values))
         with pytest.raises(ServiceUnavailable):
             authorize(KEY)
+
+
+def test_no_part_of_a_key_is_ever_logged(
+    tmp_path: Path, make_tenant: MakeTenant, authorizer: None, log: StringIO
+) -> None:
+    make_tenant(key=KEY)
+    authorize(KEY)
+    authorize(KEY[:-1])
+    with configured(database_host=str(tmp_path)), pytest.raises(ServiceUnavailable):
+        authorize(KEY)
+    assert "connection to the database lost" in log.getvalue()
+    assert KEY.removeprefix(keys.PREFIX)[:8] not in log.getvalue()
 
 
 # ── The demo keys ────────────────────────────────────────────────────────────────────────────────
