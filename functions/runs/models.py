@@ -26,7 +26,8 @@ class RunIn(BaseModel):
     )
 
     prompt: Prompt
-    model: Name = Field(description=f"One of {', '.join(SUPPORTED_MODELS)}")
+    # Documented as an enum; checked by the service, whose error lists what is offered.
+    model: Name = Field(json_schema_extra={"enum": list(SUPPORTED_MODELS)})
 
 
 class Run(BaseModel):
