@@ -276,7 +276,7 @@ def test_the_migrated_database_has_none_of(admin: Connection, sweep: Sweep) -> N
 
 @pytest.mark.parametrize(("sweep", "change", "breach"), BREACHES)
 def test_a_sweep_finds_what_it_is_for(
-    admin: Connection, sweep: Sweep, change: str, breach: str
+    clean: None, admin: Connection, sweep: Sweep, change: str, breach: str
 ) -> None:
     with admin.transaction(force_rollback=True):
         admin.execute(change.encode())
