@@ -126,11 +126,14 @@ class _Run:
         return template.load(ROOT / "template.yaml", self.parameters)
 
     async def _migrate(self) -> None:
+        pool = self.gateway.pools[MIGRATE]
         try:
-            await self.gateway.pools[MIGRATE].invoke(b"{}", "migrate")
+            await pool.invoke(b"{}", "migrate")
         except FunctionError as error:
             reason = " ".join(error.told.split()) or str(error)
             raise Problem(f"the database is not migrated: {reason}") from error
+        finally:
+            pool.close()
 
     async def _revive(self, server: backends.Server) -> None:
         while True:

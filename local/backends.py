@@ -7,6 +7,7 @@ with backends.postgres(folder / "postgres") as database, backends.redis(folder /
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import pwd
@@ -150,7 +151,7 @@ def redis(folder: Path) -> Server:
     program = _redis_program()
     _make(folder)
     path = _socket_folder(folder) / "redis.sock"
-    options = {"port": "0", "unixsocket": str(path), "dir": str(folder), "save": "60 1"}
+    options = {"port": "0", "unixsocket": str(path), "dir": str(folder), "save": ""}
     return Server(
         name="Redis",
         socket=str(path),
@@ -237,7 +238,9 @@ def _socket_folder(data: Path) -> Path:
     """Return the folder for a server's socket: beside its data, or a short one for a long path."""
     folder = data.with_name("sockets")
     if len(os.fsencode(folder)) > LONGEST_SOCKET_FOLDER:
-        return Path(tempfile.mkdtemp(prefix="map-"))
+        short = Path(tempfile.mkdtemp(prefix="map-"))
+        atexit.register(shutil.rmtree, short, ignore_errors=True)
+        return short
     _make(folder)
     return folder
 
