@@ -144,9 +144,9 @@ def postgres(folder: Path, settings: Mapping[str, str] | None = None) -> Server:
 
 
 def redis(folder: Path) -> Server:
-    """Return a Redis (or Valkey) server with its data in `folder`, not started.
+    """Return a Redis (or Valkey) server, not started; what it holds does not outlive it.
 
-    The log lies beside the folder as `redis.log`. Raises BackendError.
+    `folder` is its own. The log lies beside the folder as `redis.log`. Raises BackendError.
     """
     program = _redis_program()
     _make(folder)
