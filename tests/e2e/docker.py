@@ -20,7 +20,7 @@ from uuid import UUID
 import httpx
 
 from mini_agent.tenant import Caller
-from tests.e2e.localstack import ENVIRONMENT, LAYERS, LOG, ROOT, SAM, Stack, deploy, run
+from tests.e2e.localstack import LAYERS, LOG, ROOT, SAM, Stack, deploy, run
 from tests.events import event
 
 TENANT_A = UUID("11111111-1111-1111-1111-111111111111")
@@ -186,9 +186,9 @@ def localstack() -> None:
         notes.append(f"applied {stack.migrations('Update')['Data']['Applied']}")
     with step("every function once more") as notes:
         notes.extend(call_every_function(stack))
-    with step("removal: the custom resource's Delete event, sam delete") as notes:
+    with step("removal: the custom resource's Delete event, the stack's deletion") as notes:
         stack.migrations("Delete")
-        run(SAM, "delete", "--config-env", "localstack", "--no-prompts", environment=ENVIRONMENT)
+        stack.remove()
         assert not stack.exists()
         notes.append("no function left")
 

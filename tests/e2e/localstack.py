@@ -85,6 +85,11 @@ class Stack:
         names = [f["FunctionName"] for f in self._lambda.list_functions()["Functions"]]
         return any(name.startswith(f"{STACK}-") for name in names)
 
+    def remove(self) -> None:
+        """Delete the stack; `sam delete` cannot read the nested stacks' addresses on LocalStack."""
+        self._cloudformation.delete_stack(StackName=STACK)
+        self._cloudformation.get_waiter("stack_delete_complete").wait(StackName=STACK)
+
     def address(self) -> str:
         """Return where the API answers."""
         [api] = self.resources("AWS::ApiGateway::RestApi").values()
