@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.contract.conftest import StartStack
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 DOCUMENTED = "http://127.0.0.1:8000"
 STEP = re.compile(r"```bash\n(?P<command>curl .*?)```\n\n```json\n(?P<answer>.*?)```", re.DOTALL)
@@ -34,12 +36,13 @@ def compare(shown: Any, got: Any, ids: dict[str, str]) -> None:
         assert shown == got
 
 
-def test_the_workflow_answers_as_shown(base_url: str) -> None:
+def test_the_workflow_answers_as_shown(start_stack: StartStack) -> None:
+    url = start_stack().url  # of its own: the workflow is a new user's
     ids: dict[str, str] = {}
     steps = list(STEP.finditer(README))
     assert len(steps) == 5
     for step in steps:
-        command = step["command"].replace(DOCUMENTED, base_url)
+        command = step["command"].replace(DOCUMENTED, url)
         for shown, real in ids.items():
             command = command.replace(shown, real)
         answer = subprocess.run(
