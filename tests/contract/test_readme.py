@@ -36,8 +36,8 @@ def compare(shown: Any, got: Any, ids: dict[str, str]) -> None:
         assert shown == got
 
 
-def test_the_workflow_answers_as_shown(start_stack: StartStack) -> None:
-    url = start_stack().url  # of its own: the workflow is a new user's
+def follow(url: str) -> None:
+    """Run README's commands against this address, and hold the answers against those shown."""
     ids: dict[str, str] = {}
     steps = list(STEP.finditer(README))
     assert len(steps) == 5
@@ -49,6 +49,10 @@ def test_the_workflow_answers_as_shown(start_stack: StartStack) -> None:
             ["bash", "-c", command], capture_output=True, check=True, timeout=30
         )
         compare(json.loads(step["answer"]), json.loads(answer.stdout), ids)
+
+
+def test_the_workflow_answers_as_shown(start_stack: StartStack) -> None:
+    follow(start_stack().url)  # of its own: the workflow is a new user's
 
 
 def test_every_endpoint_of_the_document_is_in_the_table() -> None:

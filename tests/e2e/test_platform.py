@@ -7,10 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-# README's five steps, with the same comparison of answers, against this address.
-from tests.contract.test_readme import (
-    test_the_workflow_answers_as_shown,  # noqa: F401 - collected from here
-)
+from tests.contract.test_readme import follow
 
 KEY_A = os.environ.get("MAP_KEY_A", "tenant-a-key")
 KEY_B = os.environ.get("MAP_KEY_B", "tenant-b-key")
@@ -39,6 +36,12 @@ def tool(a: httpx.Client) -> Iterator[str]:
     assert made.status_code == 201, made.text
     yield made.json()["id"]
     a.delete(f"/api/v1/tools/{made.json()['id']}")
+
+
+def test_the_workflow_of_the_readme_answers_as_shown(base_url: str) -> None:
+    if KEY_A != "tenant-a-key":
+        pytest.skip("README's keys and names are for an empty local profile")
+    follow(base_url)
 
 
 def test_health_and_readiness_need_no_key(base_url: str) -> None:
