@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.migrate import custom_resource
+from functions.migrate import custom_resource, first_key
 from mini_agent import db, keys, queries
 from mini_agent.peppers import peppers
 from mini_agent.settings import settings
@@ -33,12 +33,18 @@ class NewerDatabaseError(MigrationError):
 
 
 @logger.inject_lambda_context
-def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, list[str]]:
-    """Apply what is missing and return the versions applied now."""
-    if "ResponseURL" not in event:
-        return {"applied": run()}
-    custom_resource.respond(event, lambda: {"Applied": ", ".join(_deploy())})
-    return {"applied": []}
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Apply what is missing and return the versions applied now.
+
+    With `{"first_tenant": name}`, make a tenant instead, and return its id and its key.
+    """
+    if "ResponseURL" in event:
+        custom_resource.respond(event, lambda: {"Applied": ", ".join(_deploy())})
+        return {}
+    if name := event.get("first_tenant"):
+        with _connect(settings().database_user) as migrator:
+            return first_key.make(migrator, name)
+    return {"applied": run()}
 
 
 def _deploy() -> list[str]:
