@@ -24,6 +24,7 @@ LIMIT_HEADERS = {
     "RateLimit-Policy": ("The same, as the IETF's draft has it", "string"),
     "RateLimit": ("The same, as the IETF's draft has it", "string"),
 }
+USE_HEADERS = {"X-RateLimit-Remaining", "RateLimit"}
 
 
 def document() -> dict[str, Any]:
@@ -49,7 +50,11 @@ def _add_headers(operation: dict[str, Any]) -> None:
     for status, answer in operation["responses"].items():
         headers = {"X-Request-Id": _header("Quote it when you ask for help", "string")}
         if "security" in operation and status not in {"401", "413"}:
-            headers |= {name: _header(*of) for name, of in LIMIT_HEADERS.items()}
+            # API Gateway's own refusals lack them, and without Redis the count is unknown.
+            known = LIMIT_HEADERS.keys() - USE_HEADERS if status.startswith("2") else set()
+            headers |= {
+                name: _header(*of, always=name in known) for name, of in LIMIT_HEADERS.items()
+            }
         if status in {str(RateLimitExceeded.status), "503"}:
             headers["Retry-After"] = _header("Seconds to wait", "integer")
         if status == "201":
@@ -59,8 +64,8 @@ def _add_headers(operation: dict[str, Any]) -> None:
         answer["headers"] = headers
 
 
-def _header(description: str, kind: str) -> dict[str, Any]:
-    return {"description": description, "schema": {"type": kind}}
+def _header(description: str, kind: str, *, always: bool = True) -> dict[str, Any]:
+    return {"description": description, "required": always, "schema": {"type": kind}}
 
 
 if __name__ == "__main__":
