@@ -31,7 +31,7 @@ def keys(local_stack: LocalStack) -> dict[str, str]:
 def test_every_answer_is_as_the_document_says(
     local_stack: LocalStack, keys: dict[str, str], tmp_path: Path, user: str, phases: str
 ) -> None:
-    """No 5xx, no undeclared status, header, type or form, no route that forgets to ask who calls."""
+    """No 5xx, no undeclared status, header, type or form, no route that fails to ask who calls."""
     headers = {name: [{"name": "X-API-KEY", "value": key}] for name, key in keys.items()}
     auth = [{"name": name, "fixedHeaders": sent} for name, sent in headers.items()]
     (tmp_path / "keys.json").write_text(json.dumps({"auth": auth}))
