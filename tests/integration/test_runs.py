@@ -35,13 +35,16 @@ def test_a_run_of_an_agent_without_tools_warns(client: Client) -> None:
     assert "no tools" in run["warning"]
 
 
-def test_the_mock_answers_the_same_to_the_same_agent_prompt_and_model_only(client: Client) -> None:
+def test_the_mock_answers_the_same_to_the_same_agent_prompt_and_model_only(
+    client: Client, other: Client
+) -> None:
     ann = client.agent("Ann")
     said = client.run(ann, prompt="Hi", model="gpt-4")["response"]
     assert client.run(ann, prompt="Hi", model="gpt-4")["response"] == said
     assert client.run(ann, prompt="Ho", model="gpt-4")["response"] != said
     assert client.run(ann, prompt="Hi", model="gpt-4o")["response"] != said
     assert client.run(client.agent("Bob"), prompt="Hi", model="gpt-4")["response"] != said
+    assert other.run(other.agent("Ann"), prompt="Hi", model="gpt-4")["response"] != said
 
 
 @pytest.mark.parametrize("model", SUPPORTED_MODELS)
