@@ -7,6 +7,7 @@ checksum: a file that was edited after it was applied is refused.
 """
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from mini_agent.settings import settings
 from mini_agent.telemetry import logger
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+PATIENCE_SECONDS = 300
+PAUSE_SECONDS = 5
 
 
 class MigrationError(Exception):
@@ -53,11 +57,25 @@ def _deploy() -> list[str]:
     CloudFormation asks the former code again while it rolls back, and a refusal would stop it
     half-way. That code runs on the newer schema, as it did during the deployment.
     """
+    _await_database()
     try:
         return run()
     except NewerDatabaseError as error:
         logger.warning(str(error))
         return []
+
+
+def _await_database() -> None:
+    """Wait until the database takes connections: a new proxy is there before its targets are."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with _connect(settings().database_admin_user):
+                return
+        except psycopg.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(PAUSE_SECONDS)
 
 
 def run() -> list[str]:

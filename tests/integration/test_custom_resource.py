@@ -43,6 +43,12 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is there at once."""
+    monkeypatch.setattr(app, "_await_database", lambda: None)
+
+
 @pytest.fixture
 def cloudformation() -> Iterator[CloudFormation]:
     with CloudFormation() as server:
