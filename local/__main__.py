@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,12 @@ import watchfiles
 from local import backends, template
 from local.gateway import Gateway
 from local.pool import ROOT, FunctionError
-from local.server import Server
+from local.server import Server, listen
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
-HOST = "127.0.0.1"
 MIGRATE = "MigrateFunction"
 PEPPERS = {"1": "local-only-pepper"}
 WATCHED = ("functions", "layers/shared", "sql", "lua", "template.yaml")
@@ -193,7 +192,7 @@ def _claimed(data: Path) -> Iterator[None]:
 @contextmanager
 def _listener(port: int) -> Iterator[socket.socket]:
     try:
-        listener = socket.create_server((HOST, port), backlog=1024)
+        listener = listen(port)
     except (OSError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         reason = "in use" if taken else str(error)
@@ -201,8 +200,6 @@ def _listener(port: int) -> Iterator[socket.socket]:
             f"port {port} cannot be used ({reason}): choose another with PORT=..."
         ) from error
     with listener:
-        # Passed on to each connection; without it a small answer waits 40 ms for the next packet.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
 
 

@@ -12,7 +12,7 @@ import httpx
 
 from local import template
 from local.gateway import Gateway
-from local.server import Server
+from local.server import Server, listen
 
 TEMPLATE = (Path(__file__).parent / "tiny.yaml").read_text()
 MakeApi = Callable[..., "Api"]
@@ -25,7 +25,7 @@ class Api:
         (folder / "template.yaml").write_text(text)
         self.gateway = Gateway(template.load(folder / "template.yaml", {}), sandboxes, folder)
         self.server = Server(self.gateway)
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = listen(0)
         self.address = self.listener.getsockname()
         self.http = httpx.Client(base_url="http://{}:{}".format(*self.address), timeout=30)
         self.thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
