@@ -166,14 +166,14 @@ def _spawn(function: Function, log: Path) -> tuple[subprocess.Popen[bytes], sock
             stdout=output,
             stderr=output,
             cwd=ROOT,
-            env=_environment(function),
+            env=environment(function),
             pass_fds=(theirs.fileno(),),
             process_group=0,
         )
     return process, ours
 
 
-def _environment(function: Function) -> dict[str, str]:
+def environment(function: Function) -> dict[str, str]:
     """Return a sandbox's whole environment: the template's, and what Lambda sets."""
     return function.environment | {
         "PATH": os.environ.get("PATH", os.defpath),
