@@ -156,7 +156,7 @@ def deploy(project: Path = ROOT) -> Stack:
     run(SAM, "build", "--config-env", "localstack", cwd=project)
     shutil.rmtree(LAYERS, ignore_errors=True)
     for layer in ("DependenciesLayer", "SharedLayer"):
-        shutil.copytree(project / ".aws-sam" / "build" / layer, LAYERS, dirs_exist_ok=True)
+        shutil.copytree(project / ".aws-sam" / "docker" / layer, LAYERS, dirs_exist_ok=True)
     stack = Stack()
     if stack.exists():
         stack.forget_aliases()

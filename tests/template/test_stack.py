@@ -22,6 +22,7 @@ from tests.template.templates import (
 
 RESOURCES = transformed()["Resources"]
 FUNCTIONS = of_type(RESOURCES, "AWS::Lambda::Function")
+[API] = of_type(RESOURCES, "AWS::ApiGateway::RestApi").values()
 APPLICATIONS = of_type(SOURCE["Resources"], "AWS::Serverless::Application")
 MANAGED = {
     "AWSLambdaBasicExecutionRole": "writes the function's log",
@@ -164,10 +165,18 @@ def test_nothing_but_the_api_can_be_reached_from_outside() -> None:
     assert not of_type(RESOURCES, "AWS::Lambda::Url")
 
 
+def test_a_browser_may_ask_beforehand_without_a_key_for_every_path() -> None:
+    for path, operations in API["Properties"]["Body"]["paths"].items():
+        ask = operations["options"]
+        assert ask["x-amazon-apigateway-integration"]["type"] == "mock", path
+        assert "security" not in ask, path
+
+
 def test_only_the_system_function_answers_without_a_key() -> None:
-    [api] = of_type(RESOURCES, "AWS::ApiGateway::RestApi").values()
-    for path, operations in api["Properties"]["Body"]["paths"].items():
-        for operation in operations.values():
+    for path, operations in API["Properties"]["Body"]["paths"].items():
+        for method, operation in operations.items():
+            if method == "options":
+                continue
             integration = json.dumps(operation["x-amazon-apigateway-integration"])
             is_open = operation.get("security") in (None, [], [{"NONE": []}])
             assert is_open == ("SystemFunction" in integration), path
@@ -210,7 +219,6 @@ def test_every_queue_has_a_dead_letter_queue() -> None:
 
 # ── Gateway responses ────────────────────────────────────────────────────────────────────────────
 
-[API] = of_type(RESOURCES, "AWS::ApiGateway::RestApi").values()
 RESPONSES: dict[str, Any] = API["Properties"]["Body"]["x-amazon-apigateway-gateway-responses"]
 STATUS = {
     "MISSING_API_KEY": 401,
@@ -238,6 +246,8 @@ def test_api_gateways_own_answer_has_our_shape_and_status(kind: str) -> None:
     assert int(response["statusCode"]) == STATUS[error["error_code"]]
     headers = response["responseParameters"]
     assert headers["gatewayresponse.header.X-Request-Id"] == "context.requestId"
+    origin = headers["gatewayresponse.header.Access-Control-Allow-Origin"]
+    assert origin == {"Fn::Sub": "'${CorsOrigin}'"}  # a page may read refusals too
     if STATUS[error["error_code"]] in {429, 503}:
         assert "gatewayresponse.header.Retry-After" in headers
 

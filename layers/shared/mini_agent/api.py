@@ -20,12 +20,17 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mini_agent import errors, ratelimit
+from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 from mini_agent.tenant import Caller
 
 Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
 _ADDRESS = {"host", "x-forwarded-port"}
+_EXPOSED = (
+    "Location, Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining,"
+    " X-RateLimit-Window, RateLimit, RateLimit-Policy"
+)
 _api_key = APIKeyHeader(
     name="X-API-KEY", scheme_name="ApiKey", auto_error=False, description="A key of your tenant"
 )
@@ -125,7 +130,7 @@ class _Gate:
         self.app, self.public, self.spends = app, public, spends
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {"X-Request-Id": _request_id(scope["aws.event"])}
+        headers = {"X-Request-Id": _request_id(scope["aws.event"])} | _cors()
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -145,6 +150,18 @@ class _Gate:
         caller = scope["caller"] = Caller.from_event(scope["aws.event"])
         logger.append_keys(tenant_id=str(caller.tenant_id), key_id=str(caller.key_id))
         return ratelimit.admit(caller, required=self.spends)
+
+
+def _cors() -> dict[str, str]:
+    """Return what lets a browser's page read an answer; API Gateway answers its question before."""
+    origin = settings().cors_origin
+    if origin == "none":
+        return {}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": _EXPOSED,
+        "Vary": "Origin",
+    }
 
 
 async def _unrouted(routes: APIRouter, request: Request, error: Exception) -> Response:

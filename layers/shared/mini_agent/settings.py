@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     key_peppers_secret: str = ""
     """The same as a secret of Secrets Manager, by ARN; goes before `key_peppers`."""
 
+    cors_origin: str = "none"
+    """The origin whose pages a browser lets read the answers; `none` for no page."""
+
     region: str = Field(default="", validation_alias="AWS_REGION")
 
 
