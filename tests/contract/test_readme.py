@@ -67,7 +67,7 @@ def test_every_endpoint_of_the_document_is_in_the_table() -> None:
 
 def test_every_make_command_exists() -> None:
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
-    for target in re.findall(r"(?:`|^)make ([a-z][a-z-]*)", README, re.MULTILINE):
+    for target in re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
