@@ -3,6 +3,8 @@
 import json
 import re
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -258,6 +260,22 @@ def test_only_amazons_authorities_are_trusted() -> None:
     for root in roots:
         assert re.search("Amazon Root CA|Starfield Services Root", str(root["subject"]))
         assert int(str(root["notAfter"]).split()[3]) >= 2037
+
+
+@pytest.mark.parametrize(("asked_for", "loaded"), [("iam", True), ("none", False)])
+def test_botocore_is_loaded_with_the_imports_where_iam_is_asked_for_and_nowhere_else(
+    asked_for: str, loaded: bool
+) -> None:
+    # SnapStart's snapshot is taken of what the imports have loaded.
+    probe = "import sys; from functions.tools import app; print('botocore.auth' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", probe],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers/shared'}", "MAP_DATABASE_AUTH": asked_for},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == str(loaded)
 
 
 # ── Secrets ──────────────────────────────────────────────────────────────────────────────────────

@@ -68,11 +68,12 @@ def test_every_handler_imports_from_its_package_and_the_layers_alone(
         [installed] = Path(sys.prefix, "lib").glob(f"*/site-packages/{name}")
         (tmp_path / name).symlink_to(installed)
     layers = [str(artefacts / layer / "python") for layer in LAYERS]
+    python = [f"{sys.base_prefix}/bin/python3", "-IS", "-X", f"pycache_prefix={tmp_path}/compiled"]
     for function, resource in FUNCTIONS.items():
         path = [str(artefacts / function), str(tmp_path), *layers]
         handler = resource["Properties"]["Handler"]
         ran = subprocess.run(
-            [f"{sys.base_prefix}/bin/python3", "-IBSc", PROBE, handler, *path],
+            [*python, "-c", PROBE, handler, *path],
             capture_output=True,
             text=True,
             check=False,
