@@ -23,11 +23,12 @@ from local.server import Server, listen
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 MIGRATE = "MigrateFunction"
 PEPPERS = {"1": "local-only-pepper"}
-WATCHED = ("functions", "layers/shared", "sql", "lua", "template.yaml")
+TEMPLATE = ROOT / "template.yaml"
+WATCHED = ("functions", "layers/shared", "sql", "lua")
 WELCOME = """
 Mini Agent Platform runs.
 
@@ -108,7 +109,7 @@ class _Run:
             await self._migrate()
             tasks = [asyncio.create_task(self._revive(server)) for server in self.servers]
             if self.options.reload:
-                tasks.append(asyncio.create_task(self._reload()))
+                tasks += [asyncio.create_task(self._reload(watch)) for watch in _watches()]
             url = "http://{}:{}".format(*self.listener.getsockname())
             _say(WELCOME.format(url=url, data=self.data))
             await self.server.serve([self.listener])
@@ -122,7 +123,7 @@ class _Run:
         self.server.should_exit = True
 
     def _template(self) -> template.Template:
-        return template.load(ROOT / "template.yaml", self.parameters)
+        return template.load(TEMPLATE, self.parameters)
 
     async def _migrate(self) -> None:
         pool = self.gateway.pools[MIGRATE]
@@ -144,8 +145,8 @@ class _Run:
                 except backends.BackendError as error:
                     _say(str(error))
 
-    async def _reload(self) -> None:
-        async for changes in watchfiles.awatch(*(ROOT / path for path in WATCHED)):
+    async def _reload(self, watch: AsyncIterator[set[watchfiles.main.FileChange]]) -> None:
+        async for changes in watch:
             try:
                 self.gateway.load(self._template())
                 await self._migrate()
@@ -153,6 +154,16 @@ class _Run:
                 _say(str(problem))
             names = sorted({Path(path).name for _, path in changes})
             _say(f"reloaded after a change of {', '.join(names)}")
+
+
+def _watches() -> list[AsyncIterator[set[watchfiles.main.FileChange]]]:
+    """Return what tells of changes; of the template by its folder, since editors replace files."""
+    return [
+        watchfiles.awatch(*(ROOT / folder for folder in WATCHED)),
+        watchfiles.awatch(
+            ROOT, recursive=False, watch_filter=lambda _, path: Path(path) == TEMPLATE
+        ),
+    ]
 
 
 def _options() -> argparse.Namespace:

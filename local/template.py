@@ -108,12 +108,11 @@ def load(path: Path, parameters: Mapping[str, str]) -> Template:
 
     Raises TemplateError where it cannot be transformed or asks for what is not supported here.
     """
-    source = yaml_parse(path.read_text())
     try:
-        transformed = _transform(source, parameters)
+        transformed = _transform(yaml_parse(path.read_text()), parameters)
     except Exception as error:
         details = [str(cause) for cause in getattr(error, "causes", [])] or [str(error)]
-        raise TemplateError(f"{path.name}: {'; '.join(details)}") from error
+        raise TemplateError(f"{path.name}: {' '.join('; '.join(details).split())}") from error
     resolver = _Resolver(transformed, parameters)
     functions = {name: _function(name, p) for name, p in resolver.each("AWS::Lambda::Function")}
     for _, api in resolver.each("AWS::ApiGateway::RestApi"):

@@ -85,11 +85,14 @@ def test_a_function_called_by_its_alias_is_found(tmp_path: Path) -> None:
     ("broken", "reason"),
     [
         ("      Events: {A: {Type: Api, Properties: {Path: /a}}}", "Method"),
+        ("      Events: {A: [", "expected"),
         ("      DeploymentPreference: {Type: Canary10Percent5Minutes}", "AutoPublishAlias"),
     ],
 )
-def test_what_the_transform_refuses_is_told(tmp_path: Path, broken: str, reason: str) -> None:
-    with pytest.raises(template.TemplateError, match=rf"template\.yaml.*{reason}"):
+def test_what_the_transform_refuses_is_told_in_one_line(
+    tmp_path: Path, broken: str, reason: str
+) -> None:
+    with pytest.raises(template.TemplateError, match=rf"^template\.yaml.*{reason}.*$"):
         load(tmp_path, FUNCTION.format(name="F") + broken)
 
 
