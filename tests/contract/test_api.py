@@ -1,7 +1,7 @@
 """Every endpoint over HTTP, with the two keys of the local profile: each success and each refusal.
 
-One row is one promise. What stopped or slow servers bring about (503, 504) is in test_faults.py, a
-body that is too large in test_hostile.py.
+One row is one promise. What stopped servers bring about (503) is in test_faults.py, a body that is too
+large in test_hostile.py.
 """
 
 from collections.abc import Iterator
@@ -347,6 +347,14 @@ def test_a_fault_of_ours_is_told_by_its_request_id_alone(
     assert answer.json["details"] == {"request_id": answer.headers["x-request-id"]}
 
 
+def test_a_query_that_waits_too_long_is_given_up(local_stack: LocalStack, world: World) -> None:
+    with admin(local_stack) as conn:
+        conn.execute("lock table app.tools in access exclusive mode")
+        answer = world.a("GET", "/tools")
+    assert (answer.status, answer.error_code) == (504, "DEADLINE_EXCEEDED")
+    assert world.a("GET", "/tools").status == 200
+
+
 def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:
     here = {(row.status, row.code) for row in ERRORS} | {
         (401, "MISSING_API_KEY"),
@@ -355,9 +363,9 @@ def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:
         (409, "TOOL_IN_USE"),
         (429, "RATE_LIMIT_EXCEEDED"),
         (500, "INTERNAL_SERVER_ERROR"),
+        (504, "DEADLINE_EXCEEDED"),
     }
     assert set(CONTRACT) - here == {
         (413, "PAYLOAD_TOO_LARGE"),  # test_hostile.py
         (503, "SERVICE_UNAVAILABLE"),  # test_faults.py
-        (504, "DEADLINE_EXCEEDED"),  # test_faults.py
     }
