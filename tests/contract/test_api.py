@@ -1,7 +1,7 @@
 """Every endpoint over HTTP, with the two keys of the local profile: each success and each refusal.
 
-One row is one promise. What stopped servers bring about (503) is in test_faults.py, a body that is too
-large in test_hostile.py.
+One row is one promise. What stopped servers bring about (503) is in test_faults.py, a body that is
+too large in test_hostile.py.
 """
 
 from collections.abc import Iterator
