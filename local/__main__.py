@@ -152,8 +152,9 @@ class _Run:
                 await self._migrate()
             except (Problem, template.TemplateError) as problem:
                 _say(str(problem))
-            names = sorted({Path(path).name for _, path in changes})
-            _say(f"reloaded after a change of {', '.join(names)}")
+            else:
+                names = sorted({Path(path).name for _, path in changes})
+                _say(f"reloaded after a change of {', '.join(names)}")
 
 
 def _watches() -> list[AsyncIterator[set[watchfiles.main.FileChange]]]:

@@ -131,6 +131,19 @@ def test_data_of_another_postgres_is_one_line_and_stays_as_it_is(tmp_path: Path)
     assert version.read_text() == "9\n"
 
 
+def test_a_database_that_cannot_be_migrated_is_told_without_a_trace(tmp_path: Path) -> None:
+    with backends.postgres(tmp_path / "postgres") as server:
+        backends.create_database(server)
+        with psycopg.connect(host=server.socket, user="postgres", dbname="map") as conn:
+            conn.execute("create schema app")
+            conn.execute("create table app.migrations (unheard_of int)")
+    code, words = say("--port", "0", "--data", str(tmp_path))
+    assert code == 1
+    assert "make run: the database is not migrated: permission denied for schema app" in words
+    assert f"see {tmp_path}/logs/MigrateFunction.log" in words
+    assert "Traceback" not in words
+
+
 # ── How it ends ─────────────────────────────────────────────────────────────────────────────────
 def test_ctrl_c_stops_every_process_and_the_next_start_finds_the_data(
     start_stack: StartStack,
