@@ -42,6 +42,19 @@ def test_importing_the_rooms_reads_no_setting_and_opens_no_connection() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.parametrize("plain", ["authorizer", "migrate"])
+def test_what_speaks_no_http_starts_without_the_framework_and_the_limiter(plain: str) -> None:
+    code = f"import sys, functions.{plain}.app; print(*sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers/shared'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"fastapi", "starlette", "mangum", "redis"} & set(ran.stdout.split())
+
+
 def test_a_room_imports_no_other_room() -> None:
     assert len(ROOMS) >= 7
     for room in ROOMS:

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mini_agent import errors, ratelimit
+from mini_agent import answers, errors, ratelimit
 from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 from mini_agent.tenant import Caller
@@ -182,10 +182,10 @@ def _methods(routes: APIRouter, request: Request) -> set[str]:
 
 
 def _answer(error: Exception, scope: Scope) -> Response:
-    refusal = errors.translate(error, _request_id(scope["aws.event"]))
+    refusal = answers.translate(error, _request_id(scope["aws.event"]))
     if isinstance(refusal, errors.InternalServerError):
         logger.exception("unexpected error", exc_info=error)
-    return errors.render(refusal)
+    return answers.render(refusal)
 
 
 def _request_id(event: dict[str, Any]) -> str:

@@ -1,13 +1,12 @@
-"""Every error that a client can see: its code, its status, and the one shape of the answer."""
+"""Every error that a client can see: its code, its status, and the one shape of the answer.
 
-import json
+Nothing of FastAPI is here: the authorizer raises these too, and starts without it.
+"""
+
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 
 RETRY_AFTER_SECONDS = 5
 """How long a client is asked to wait when a dependency is away."""
@@ -232,47 +231,6 @@ class DeadlineExceeded(ApiError):
     status = 504
     error_code = "DEADLINE_EXCEEDED"
     message = "The request took too long and was given up"
-
-
-def translate(error: Exception, request_id: str) -> ApiError:
-    """Return what the client sees of any exception; one of unknown kind tells nothing of itself."""
-    match error:
-        case ApiError():
-            return error
-        case RequestValidationError():
-            return ValidationFailed(errors=[_field_error(e) for e in error.errors()])
-        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
-            return RouteNotFound()
-        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
-            return MethodNotAllowed()
-        case HTTPException(status_code=HTTPStatus.BAD_REQUEST):  # a body that defeats the parser
-            return ValidationFailed(
-                errors=[{"field": "body", "message": str(error.detail), "type": "json_invalid"}]
-            )
-        case _:
-            return InternalServerError(request_id=request_id)
-
-
-def _field_error(error: dict[str, Any]) -> dict[str, str]:
-    return {
-        "field": ".".join(_printable(str(part)) for part in error["loc"]),
-        "message": _printable(error["msg"]),
-        "type": error["type"],
-    }
-
-
-def _printable(text: str) -> str:
-    """Names from the request's own JSON may hold what UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def render(error: ApiError) -> JSONResponse:
-    """Return the answer for an error."""
-    body = {"error_code": error.error_code, "message": error.message, "details": error.details}
-    # Through json, since details hold UUIDs.
-    return JSONResponse(
-        json.loads(json.dumps(body, default=str)), error.status, headers=error.headers
-    )
 
 
 def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
