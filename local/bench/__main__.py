@@ -1,0 +1,213 @@
+"""`make bench`: prints what the platform costs, beside its budgets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from redis import Redis
+
+from local.bench import cold, data, over_http, stack
+from local.bench.endpoints import Endpoint, endpoints
+from local.bench.figures import table, verdict
+from local.pool import ROOT
+
+if TYPE_CHECKING:
+    from local.bench.data import Data
+    from local.bench.stack import Stack
+
+FRAMEWORK_MICROSECONDS = 100  # FastAPI and Mangum, for an event
+BY_ID = 2.0  # an item by its id against the bare function
+DEEP = 1.5  # a page far down against the first
+ROOM_IMPORTS = 2.2  # a catalogue room's imports against the two drivers'
+SPARES = 100  # what warming up uses besides what is measured
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to measure: requests, requests over HTTP, cold starts, executions."""
+
+    samples: int
+    http: int
+    rounds: int
+    rows: int
+
+
+FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000)
+QUICK = Size(samples=10, http=10, rounds=1, rows=2_000)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m local.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few of each, to see that it works")
+    size = QUICK if parser.parse_args().quick else FULL
+    _progress("the platform starts")
+    with stack.running() as running:
+        made = data.fill(running, size.http + 2 * size.samples + SPARES)
+        print(_machine(running))
+        _print("Endpoints", _endpoints(running, made, size))
+        _print("An event that asks for nothing", _floor(running, made, size))
+        _print("Cold starts", _cold(running, made, size))
+        _print("A long history", _history(running, size))
+
+
+def _endpoints(running: Stack, made: Data, size: Size) -> str:
+    """Return one row an endpoint: over HTTP, its handler, the bare function."""
+    titles = (
+        *("endpoint", "HTTP p50 ms", "p99", "req/s of CPU"),
+        *("handler p50 ms", "p99", "req/s of CPU", "in Postgres", "in Redis"),
+        *("bare p50 ms", "p99", "handler / bare", f"by id ≤ {BY_ID:g}"),
+    )
+    all_of_them = endpoints(made)
+    inside: dict[str, Any] = {}
+    for function in dict.fromkeys(e.function for e in all_of_them):
+        _progress(f"{function}, in process")
+        handler = running.functions[function].handler
+        first = size.http + over_http.WARM
+        asked = {"function": function, "handler": handler, "data": asdict(made), "first": first}
+        inside |= _inside(running, function, "endpoints", asked | {"samples": size.samples})
+    rows = []
+    for endpoint in all_of_them:
+        _progress(f"{endpoint.name}, over HTTP")
+        rows.append(_row(endpoint, running, inside[endpoint.name], size))
+    return table(titles, rows)
+
+
+def _row(endpoint: Endpoint, running: Stack, inside: dict[str, Any], size: Size) -> list[str]:
+    ours, theirs, share = inside["handler"], inside["bare"], inside["share"]
+    ratio = ours["p50"] / theirs["p50"]
+    http = ["", "", ""]
+    if endpoint.over_http:
+        http = _three(over_http.measure(running, endpoint, size.http))
+    by_id = endpoint.name.startswith("GET") and endpoint.name.endswith("{id}")
+    return [
+        endpoint.name,
+        *http,
+        *_three(ours),
+        f"{share['postgres']:.0%}",
+        f"{share['redis']:.0%}",
+        *_three(theirs)[:2],
+        f"{ratio:.2f}",
+        verdict(ratio, BY_ID) if by_id else "",
+    ]
+
+
+def _three(summary: dict[str, float]) -> list[str]:
+    per_cpu = f"{summary['per_cpu']:.0f}" if summary["per_cpu"] else "-"
+    return [f"{summary['p50']:.2f}", f"{summary['p99']:.2f}", per_cpu]
+
+
+def _floor(running: Stack, made: Data, size: Size) -> str:
+    """Return one row for each layer around a handler that does nothing."""
+    _progress("framework and observability")
+    asked = {"data": asdict(made), "samples": size.samples}
+    measured = _inside(running, "SystemFunction", "floor", asked)
+    budgeted = "FastAPI and Mangum, async def"
+    rows = [
+        [
+            name,
+            f"{summary['p50'] * 1000:.0f}",
+            f"{summary['p99'] * 1000:.0f}",
+            verdict(summary["p50"] * 1000, FRAMEWORK_MICROSECONDS) if name == budgeted else "",
+        ]
+        for name, summary in measured.items()
+    ]
+    return table(("handler", "p50 µs", "p99", f"≤ {FRAMEWORK_MICROSECONDS}"), rows)
+
+
+def _cold(running: Stack, made: Data, size: Size) -> str:
+    """Return one row a function: the medians of its starts."""
+    _progress("cold starts")
+    measured = cold.measure(running, made, size.rounds)
+    drivers = measured[cold.DRIVERS].medians()[0]
+    rows = []
+    for name, starts in measured.items():
+        imports, whole, uncompiled = starts.medians()
+        ratio = imports / drivers
+        budgeted = name in {"ToolsFunction", "AgentsFunction"}
+        rows.append(
+            [
+                name,
+                f"{imports:.0f}",
+                f"{whole:.0f}",
+                f"{uncompiled:.0f}" if uncompiled else "-",
+                f"{ratio:.2f}",
+                verdict(ratio, ROOM_IMPORTS) if budgeted else "",
+            ]
+        )
+    titles = (
+        *("process", "imports ms", "up to its first answer ms", "without byte code ms"),
+        *("imports / drivers'", f"≤ {ROOM_IMPORTS:g}"),
+    )
+    return table(titles, rows)
+
+
+def _history(running: Stack, size: Size) -> str:
+    """Return one row for each way to a page of a long history."""
+    _progress(f"history: {size.rows:,} rows are made")
+    history = data.fill_history(running, size.rows)
+    _progress("history: pages")
+    asked = {"history": asdict(history), "samples": size.samples}
+    measured = _inside(running, "HistoryFunction", "history", asked)
+    names = {
+        "first": "first page",
+        "cursor": f"page behind {history.deep:,} rows, by cursor",
+        "offset": f"page behind {history.api_offset:,} rows, by offset",
+        "deep_offset": f"OFFSET {history.deep:,}, the query alone",
+        "total": "first page, with the count of all",
+    }
+    rows = []
+    for key, name in names.items():
+        ratio = measured[key]["p50"] / measured["first"]["p50"]
+        figures = [f"{measured[key]['p50']:.2f}", f"{measured[key]['p99']:.2f}", f"{ratio:.2f}"]
+        rows.append([name, *figures, verdict(ratio, DEEP) if key == "cursor" else ""])
+    return table(("of the history", "p50 ms", "p99", "/ first page", f"≤ {DEEP:g}"), rows)
+
+
+def _inside(running: Stack, function: str, what: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what `local.bench.inside` measures in the environment of a function."""
+    question, answer = running.folder / "asked.json", running.folder / "told.json"
+    question.write_text(json.dumps(asked))
+    subprocess.run(
+        [sys.executable, "-u", "-m", "local.bench.inside", what, str(question), str(answer)],
+        cwd=ROOT,
+        env=running.environment(function),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    told: dict[str, Any] = json.loads(answer.read_text())
+    return told
+
+
+def _machine(running: Stack) -> str:
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    with running.admin() as conn:
+        [postgres] = conn.execute("show server_version").fetchone() or ["?"]
+    with Redis(unix_socket_path=f"{running.sockets}/redis.sock") as redis:
+        server = redis.info("server")["redis_version"]
+    return (
+        f"{os.cpu_count()} cores ({(models or ['?'])[0]}), Python {platform.python_version()}, "
+        f"Postgres {postgres}, Redis {server}, psycopg {psycopg.__version__}"
+    )
+
+
+def _print(title: str, part: str) -> None:
+    print(f"\n## {title}\n\n{part}", flush=True)
+
+
+def _progress(text: str) -> None:
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Every endpoint: a request of it, and the calls to Postgres and Redis that it comes down to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from local.bench.data import KEY
+from local.proxy import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local.bench.data import Data
+
+STAGE = "live"
+HEADERS = [("X-API-KEY", KEY), ("Content-Type", "application/json")]
+PAGE = {"limit": 21, "offset": 0, "after_time": None, "after_id": None}
+TEXT = "Search the web for real-time information"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Queries that go to Postgres together, as a tenant or not, to be committed or not."""
+
+    queries: tuple[str, ...]
+    commit: bool = False
+    tenant: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request; `parameters` are those of its queries."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    query: str = ""
+
+    def event(self, caller: Mapping[str, str]) -> dict[str, Any]:
+        """Return the event that a function gets, or the authorizer; `caller` is its context."""
+        request = Request(self.method, self.path, self.query, HEADERS, authorizer=dict(caller))
+        body = json.dumps(self.body) if self.body else None
+        more = {"body": body, "isBase64Encoded": False, "methodArn": request.arn(STAGE)}
+        return request.event(STAGE) | more
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`case(n)` is the n-th request; no two of them get into each other's way."""
+
+    name: str
+    function: str
+    case: Callable[[int], Case]
+    exchanges: tuple[Exchange, ...] = ()
+    limited: bool = True
+    over_http: bool = True
+
+
+def read(*queries: str) -> tuple[Exchange, ...]:
+    """Return the one exchange of a read."""
+    return (Exchange(queries),)
+
+
+def write(*queries: str) -> tuple[Exchange, ...]:
+    """Return the one exchange of a write."""
+    return (Exchange(queries, commit=True),)
+
+
+def endpoints(data: Data) -> list[Endpoint]:
+    """Return all of the OpenAPI document, and the authorizer."""
+    return [*_tools(data), *_agents(data), *_history(data), *_system(data)]
+
+
+def _tools(data: Data) -> list[Endpoint]:
+    path, function = "/api/v1/tools", "ToolsFunction"
+
+    def create(n: int) -> Case:
+        body = {"name": f"tool {n}", "description": TEXT}
+        return Case("POST", path, body, body)
+
+    def list_(_: int) -> Case:
+        return Case("GET", path, None, {"name": None, "agent_name": None, **PAGE})
+
+    def get(_: int) -> Case:
+        return Case("GET", f"{path}/{data.tool}", None, {"id": data.tool})
+
+    def update(n: int) -> Case:
+        body = {"description": f"{TEXT} {n}"}
+        return Case("PUT", f"{path}/{data.tool}", body, {"id": data.tool, "name": None, **body})
+
+    def delete(n: int) -> Case:
+        tool = data.spare_tools[n]
+        return Case("DELETE", f"{path}/{tool}", None, {"id": tool})
+
+    return [
+        Endpoint(f"POST {path}", function, create, write("tools/create")),
+        Endpoint(f"GET {path}", function, list_, read("tools/list")),
+        Endpoint(f"GET {path}/{{id}}", function, get, read("tools/get")),
+        Endpoint(f"PUT {path}/{{id}}", function, update, write("tools/update")),
+        Endpoint(f"DELETE {path}/{{id}}", function, delete, write("tools/delete")),
+    ]
+
+
+def _agents(data: Data) -> list[Endpoint]:
+    path, function = "/api/v1/agents", "AgentsFunction"
+    fields = {"role": "researcher", "description": TEXT}
+    prompt = {"prompt": "What is new?", "model": "gpt-4o"}
+
+    def create(n: int) -> Case:
+        body = {"name": f"agent {n}", **fields, "tool_ids": [data.tool]}
+        return Case("POST", path, body, body | {"tool_ids": [UUID(data.tool)]})
+
+    def list_(_: int) -> Case:
+        return Case("GET", path, None, {"name": None, "role": None, "tool_name": None, **PAGE})
+
+    def get(_: int) -> Case:
+        return Case("GET", f"{path}/{data.agent}", None, {"id": data.agent})
+
+    def update(n: int) -> Case:
+        body = {"description": f"{TEXT} {n}", "tool_ids": [data.tool]}
+        unchanged = {"id": data.agent, "name": None, "role": None}
+        parameters = {**unchanged, **body, "tool_ids": [UUID(data.tool)]}
+        return Case("PUT", f"{path}/{data.agent}", body, parameters)
+
+    def delete(n: int) -> Case:
+        agent = data.spare_agents[n]
+        return Case("DELETE", f"{path}/{agent}", None, {"id": agent})
+
+    def run(_: int) -> Case:
+        recorded = {"agent_name": "Ann", "response": TEXT, "status": "completed", **prompt}
+        parameters = {"id": data.agent, "agent_id": data.agent, **recorded}
+        return Case("POST", f"{path}/{data.agent}/run", prompt, parameters)
+
+    updates = write("agents/update", "agents/replace_tools", "agents/get")
+    runs = read("runs/agent") + write("runs/record")
+    return [
+        Endpoint(f"POST {path}", function, create, write("agents/create")),
+        Endpoint(f"GET {path}", function, list_, read("agents/list")),
+        Endpoint(f"GET {path}/{{id}}", function, get, read("agents/get")),
+        Endpoint(f"PUT {path}/{{id}}", function, update, updates),
+        Endpoint(f"DELETE {path}/{{id}}", function, delete, write("agents/delete")),
+        Endpoint(f"POST {path}/{{id}}/run", "RunsFunction", run, runs),
+    ]
+
+
+def _history(data: Data) -> list[Endpoint]:
+    path, function = "/api/v1/history", "HistoryFunction"
+    filters = ("agent_id", "model", "status", "created_after", "created_before")
+
+    def list_(_: int) -> Case:
+        return Case("GET", path, None, dict.fromkeys(filters) | PAGE)
+
+    def get(_: int) -> Case:
+        return Case("GET", f"{path}/{data.execution}", None, {"id": data.execution})
+
+    return [
+        Endpoint(f"GET {path}", function, list_, read("history/list")),
+        Endpoint(f"GET {path}/{{id}}", function, get, read("history/get")),
+    ]
+
+
+def _system(data: Data) -> list[Endpoint]:
+    ping = (Exchange(("system/ping",), tenant=False),)
+    authenticate = (Exchange(("authorizer/authenticate",), tenant=False),)
+
+    def health(_: int) -> Case:
+        return Case("GET", "/health")
+
+    def ready(_: int) -> Case:
+        return Case("GET", "/ready")
+
+    def authorize(_: int) -> Case:
+        return Case("GET", "/api/v1/tools", None, {"digests": [bytes.fromhex(data.digest)]})
+
+    return [
+        Endpoint("GET /health", "SystemFunction", health, limited=False),
+        Endpoint("GET /ready", "SystemFunction", ready, ping),
+        Endpoint("authorizer", "AuthorizerFunction", authorize, authenticate, False, False),
+    ]
