@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from local import REGION
 from local.backends import dies_with_parent
 from local.sandbox import ERROR, LENGTH
-from local.template import REGION
 
 if TYPE_CHECKING:
     from local.template import Function

@@ -12,12 +12,12 @@ from samtranslator.parser.parser import Parser  # type: ignore[import-untyped] #
 from samtranslator.translator.translator import Translator  # type: ignore[import-untyped] # same
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped] # same
 
+from local import ACCOUNT, REGION
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-REGION = "us-east-1"
-ACCOUNT = "000000000000"
 PSEUDO = {
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
