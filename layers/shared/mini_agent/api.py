@@ -5,8 +5,9 @@ time, so nothing else waits, and the thread pool that FastAPI keeps for `def` wo
 as much as the rest of it. In a server that interleaves requests this would be wrong.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -99,6 +100,7 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(routes)
     app.add_exception_handler(HTTPException, partial(_unrouted, routes))
+    _make_event_loop()
     adapter = Mangum(_Gate(app, public=public, spends=spends), lifespan="off")
 
     @logger.inject_lambda_context(clear_state=True)
@@ -109,6 +111,12 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
         return adapter(_without_address(event), context)
 
     return cast("Handler", handle)
+
+
+@cache
+def _make_event_loop() -> None:
+    """Make the loop that Mangum runs requests in; asking Python for one is deprecated since 3.12."""
+    asyncio.set_event_loop(asyncio.new_event_loop())
 
 
 def _without_address(event: dict[str, Any]) -> dict[str, Any]:
