@@ -154,7 +154,10 @@ class Stack:
 def deploy(project: Path = ROOT) -> Stack:
     """Build a project and deploy it, and give LocalStack's functions its layers."""
     run(SAM, "build", "--config-env", "localstack", cwd=project)
-    shutil.rmtree(LAYERS, ignore_errors=True)
+    # Emptied, not replaced: sandboxes that run have this very folder mounted.
+    LAYERS.mkdir(parents=True, exist_ok=True)
+    for old in LAYERS.iterdir():
+        shutil.rmtree(old)
     for layer in ("DependenciesLayer", "SharedLayer"):
         shutil.copytree(project / ".aws-sam" / "docker" / layer, LAYERS, dirs_exist_ok=True)
     stack = Stack()
