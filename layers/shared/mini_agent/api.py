@@ -115,7 +115,7 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
 
 @cache
 def _make_event_loop() -> None:
-    """Make the loop that Mangum runs requests in; asking Python for one is deprecated since 3.12."""
+    """Make the loop that Mangum runs requests in; Python 3.12 and later give none unasked."""
     asyncio.set_event_loop(asyncio.new_event_loop())
 
 
