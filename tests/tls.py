@@ -44,6 +44,19 @@ class Authority:
         self.context.load_cert_chain(chain)
 
 
+_ANY_USE = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 def _certificate(
     subject: x509.Name,
     issuer: x509.Name,
@@ -61,6 +74,12 @@ def _certificate(
         .not_valid_before(now - timedelta(minutes=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(extension, critical=True)
+        # Python 3.13 and later want the next three of every chain.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .add_extension(_ANY_USE, critical=True)
         .sign(signer, hashes.SHA256())
     )
 

@@ -3,7 +3,6 @@
 Nothing of FastAPI is here: the authorizer raises these too, and starts without it.
 """
 
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -241,11 +240,11 @@ def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
             error.status,
             {
                 "model": ErrorBody,
-                "description": HTTPStatus(error.status).phrase,
                 "content": {"application/json": {"examples": {}}},
             },
         )
-        answer["content"]["application/json"]["examples"][error.error_code] = {
+        examples = answer["content"]["application/json"]["examples"]
+        examples[error.error_code] = {
             "summary": (error.__doc__ or "").split("\n")[0],
             "value": {
                 "error_code": error.error_code,
@@ -253,4 +252,5 @@ def responses(*errors: type[ApiError]) -> dict[int | str, dict[str, Any]]:
                 "details": error.example,
             },
         }
+        answer["description"] = ", ".join(examples)
     return documented
