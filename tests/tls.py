@@ -44,19 +44,6 @@ class Authority:
         self.context.load_cert_chain(chain)
 
 
-_ANY_USE = x509.KeyUsage(
-    digital_signature=True,
-    key_cert_sign=True,
-    crl_sign=True,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
-
-
 def _certificate(
     subject: x509.Name,
     issuer: x509.Name,
@@ -79,8 +66,22 @@ def _certificate(
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
-        .add_extension(_ANY_USE, critical=True)
+        .add_extension(_use(signs=subject == issuer), critical=True)
         .sign(signer, hashes.SHA256())
+    )
+
+
+def _use(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 
