@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from local.bench.data import Data
     from local.bench.stack import Stack
 
-DRIVERS = "psycopg and redis-py"
+DRIVERS = {"psycopg": "psycopg", "redis-py": "redis"}
 # Times go to a pipe of their own: what a handler prints is its log.
-DRIVERS_START = r"""
+DRIVER_START = r"""
 import os, sys, time
 started = time.perf_counter()
-import psycopg, redis
+__import__(sys.argv[2])
 os.write(int(sys.argv[1]), f"{time.perf_counter() - started}\n".encode())
 """
 FUNCTION_START = r"""
@@ -61,11 +61,11 @@ class Starts:
 
 
 def measure(stack: Stack, data: Data, rounds: int) -> dict[str, Starts]:
-    """Return the starts of each function, and of a process that only imports the two drivers.
+    """Return the starts of each function, and of processes that import a driver and no more.
 
     They take turns. A single round takes the byte code that is there and tells nothing about it.
     """
-    measured = {name: Starts() for name in [DRIVERS, *stack.functions]}
+    measured = {name: Starts() for name in [*DRIVERS, *stack.functions]}
     compiled, own = _byte_code(stack, data, list(measured)) if rounds > 1 else (None, None)
     for _ in range(rounds):
         for name, starts in measured.items():
@@ -95,11 +95,12 @@ def _start(
     stack: Stack, data: Data, name: str, byte_code: Path | None, *, write: bool = False
 ) -> tuple[float, float]:
     """Return the milliseconds of a start: of its imports, and in all."""
-    if name == DRIVERS:
-        code, environment, event = DRIVERS_START, stack.environment("ToolsFunction"), {}
+    if name in DRIVERS:
+        code, environment = DRIVER_START, stack.environment("ToolsFunction")
+        argument = DRIVERS[name]
     else:
         code, environment = FUNCTION_START, stack.environment(name)
-        event = _event(data, name)
+        argument = json.dumps(_event(data, name))
     if byte_code:
         environment["PYTHONPYCACHEPREFIX"] = str(byte_code)
     if not write:
@@ -107,7 +108,7 @@ def _start(
     reader, writer = os.pipe()
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(writer), json.dumps(event)],
+        [sys.executable, "-c", code, str(writer), argument],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,

@@ -31,8 +31,11 @@ from mini_agent import db, page, ratelimit, telemetry
 from mini_agent.tenant import Caller
 
 WARM = 20
+AT_A_TIME = 50
 Measured = dict[str, dict[str, float]]
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+Prepare = Callable[[int], Callable[[], Any]]
+"""Makes the n-th call, outside of the time that is measured."""
 
 
 def main() -> None:
@@ -62,27 +65,27 @@ def measure_endpoints(
 def _measure(
     endpoint: Endpoint, handler: Handler, data: Data, samples: int, first: int
 ) -> Measured:
-    """Let handler and bare function take turns, so that whatever else runs here slows both."""
     bare = Bare(endpoint)
-    postgres, redis = _Stopwatch(db, "_guarded"), _Stopwatch(ratelimit.client(), "execute_command")
-    ours, theirs = Sample(), Sample()
-    for n in range(first, first + 2 * (samples + WARM), 2):
-        if n == first + 2 * WARM:
-            ours, theirs = Sample(), Sample()
-            postgres.seconds = redis.seconds = 0.0
-        event = endpoint.case(n).event(data.caller)
-        answer = ours.time(partial(handler, event, _context()))
-        if answer.get("statusCode", 200) >= 300:  # noqa: PLR2004 - a figure for failures is none
-            raise SystemExit(f"{endpoint.name}: {answer}")
-        case = endpoint.case(n + 1)
-        theirs.time(partial(bare, case.event(data.caller), case.parameters))
-    share = {"postgres": postgres, "redis": redis}
-    total = sum(ours.seconds)
-    return {
-        "handler": ours.summary(),
-        "bare": theirs.summary(),
-        "share": {name: watch.seconds / total for name, watch in share.items()},
+    watches = {
+        "postgres": _Stopwatch(db, "_guarded"),
+        "redis": _Stopwatch(ratelimit.client(), "execute_command"),
     }
+
+    def ours(n: int) -> Callable[[], None]:
+        return partial(_ask, handler, endpoint.case(first + 2 * n).event(data.caller))
+
+    def theirs(n: int) -> Callable[[], Any]:
+        case = endpoint.case(first + 2 * n + 1)
+        return partial(bare, case.event(data.caller), case.parameters)
+
+    parts: dict[str, Prepare] = {"handler": ours, "bare": theirs}
+    _in_turns(parts, range(WARM))
+    for watch in watches.values():
+        watch.seconds = 0.0
+    measured = _in_turns(parts, range(WARM, WARM + samples))
+    total = sum(measured["handler"].seconds)
+    share = {name: watch.seconds / total for name, watch in watches.items()}
+    return _summaries(measured) | {"share": share}
 
 
 class _Stopwatch:
@@ -130,13 +133,9 @@ def measure_floor(data: dict[str, Any], samples: int) -> Measured:
         "FastAPI and Mangum, def": _fastapi(threaded),
         "a room: all of it": _load("functions.system.app.handler"),
     }
-    measured = {name: Sample() for name in handlers}
-    for n in range(samples + WARM):
-        if n == WARM:
-            measured = {name: Sample() for name in handlers}
-        for name, handler in handlers.items():
-            measured[name].time(partial(handler, event, _context()))
-    return {name: sample.summary() for name, sample in measured.items()}
+    parts = {name: _always(partial(_ask, handler, event)) for name, handler in handlers.items()}
+    _in_turns(parts, range(WARM))
+    return _summaries(_in_turns(parts, range(samples)))
 
 
 def _fastapi(route: Callable[[], Any]) -> Handler:
@@ -157,43 +156,61 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
     cursor = page._cursor(item, page._seal(caller, "history", filters))  # noqa: SLF001
 
     def get(query: str) -> Callable[[], None]:
-        event = Case("GET", "/api/v1/history", query=query).event(told.caller)
-
-        def ask() -> None:
-            if (answer := handler(event, _context()))["statusCode"] != 200:  # noqa: PLR2004
-                raise SystemExit(f"history: {answer}")
-
-        return ask
+        return partial(
+            _ask, handler, Case("GET", "/api/v1/history", query=query).event(told.caller)
+        )
 
     offset = filters | {"after_time": None, "after_id": None, "limit": 21, "offset": told.deep}
     deep_offset = db.Query("history/list", offset, models.Execution)
-    often = {"first": get(""), "cursor": get(f"cursor={quote(cursor)}")}
-    rarely = {
+    often: dict[str, Callable[[], Any]] = {
+        "first": get(""),
+        "cursor": get(f"cursor={quote(cursor)}"),
+    }
+    rarely: dict[str, Callable[[], Any]] = {
         "offset": get(f"offset={told.api_offset}"),
         "deep_offset": lambda: db.read(caller, deep_offset),
         "total": get("include_total=true"),
     }
-    return _in_turns(often, samples) | _in_turns(rarely, max(samples // 50, 2))
+    measured: Measured = {}
+    for calls, number in ((often, samples), (rarely, max(samples // 50, 2))):
+        parts = {name: _always(call) for name, call in calls.items()}
+        _in_turns(parts, range(2))
+        measured |= _summaries(_in_turns(parts, range(number)))
+    return measured
 
 
-def _in_turns(calls: dict[str, Callable[[], Any]], samples: int) -> Measured:
-    measured = {name: Sample() for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(samples):
-        for name, call in calls.items():
-            measured[name].time(call)
+def _in_turns(parts: dict[str, Prepare], numbers: range) -> dict[str, Sample]:
+    """Time each part's calls, some of one, then some of the next, and so on.
+
+    So whatever else runs here slows all of them, and each finds its code in the CPU's caches, as
+    in a busy sandbox.
+    """
+    measured = {name: Sample() for name in parts}
+    for start in range(0, len(numbers), AT_A_TIME):
+        for name, prepare in parts.items():
+            for n in numbers[start : start + AT_A_TIME]:
+                measured[name].time(prepare(n))
+    return measured
+
+
+def _always(call: Callable[[], Any]) -> Prepare:
+    return lambda _: call
+
+
+def _summaries(measured: dict[str, Sample]) -> Measured:
     return {name: sample.summary() for name, sample in measured.items()}
+
+
+def _ask(handler: Handler, event: dict[str, Any]) -> None:
+    answer = handler(event, Context("bench", time.monotonic() + 10))
+    if answer.get("statusCode", 200) >= 300:  # noqa: PLR2004 - a figure for failures is none
+        raise SystemExit(f"{event['httpMethod']} {event['path']}: {answer}")
 
 
 def _load(handler: str) -> Handler:
     module, _, name = handler.rpartition(".")
     loaded: Handler = getattr(import_module(module), name)
     return loaded
-
-
-def _context() -> Context:
-    return Context("bench", time.monotonic() + 10)
 
 
 if __name__ == "__main__":
