@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,29 +84,26 @@ StartStack = Callable[..., LocalStack]
 
 def start(data: Path, *options: str) -> LocalStack:
     """Start the platform on a free port and return when it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout
-    said = ""
-    for line in process.stdout:
-        said += line
-        if "Ctrl-C" in line:
-            [url] = re.findall(r"address +(\S+)", said)
-            return LocalStack(url, data, process, said)
-    raise AssertionError(f"the local run did not start: {said}")
+    log = data.with_name(f"{data.name}.log")  # no pipe: it fills up where nobody reads it
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]},
+            stdout=output,
+            stderr=output,
+            text=True,
+        )
+    while "Ctrl-C" not in (said := log.read_text()):
+        assert process.poll() is None, f"the local run did not start: {said}"
+        time.sleep(0.02)
+    [url] = re.findall(r"address +(\S+)", said)
+    return LocalStack(url, data, process, said)
 
 
 def finish(stack: LocalStack) -> None:
     if stack.process.poll() is None:
         stack.stop()
-    if stack.process.stdout:
-        stack.process.stdout.close()
 
 
 @pytest.fixture(scope="session")
