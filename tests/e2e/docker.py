@@ -19,6 +19,7 @@ from uuid import UUID
 
 import httpx
 
+from mini_agent import keys
 from mini_agent.tenant import Caller
 from tests.e2e.localstack import LAYERS, LOG, ROOT, SAM, Stack, deploy, run
 from tests.events import event
@@ -111,13 +112,14 @@ def wait_for(url: str, seconds: float = 120) -> None:
 
 def events() -> dict[str, dict[str, Any]]:
     """Return an API Gateway event for each function but migrate, from tenant A."""
-    caller = Caller(TENANT_A, TENANT_A, frozenset(["tools:read", "agents:read", "history:read"]), 9)
+    caller = Caller(TENANT_A, TENANT_A, frozenset(keys.SCOPES), 9)
     nobody = "00000000-0000-0000-0000-000000000000"
+    asked = {"prompt": "Who is there?", "model": "gpt-4o"}
     return {
         "ToolsFunction": event("GET", "/api/v1/tools", caller=caller),
         "AgentsFunction": event("GET", "/api/v1/agents", caller=caller),
         "HistoryFunction": event("GET", "/api/v1/history", caller=caller),
-        "RunsFunction": event("GET", f"/api/v1/agents/{nobody}/run", caller=caller),
+        "RunsFunction": event("POST", f"/api/v1/agents/{nobody}/run", asked, caller),
         "SystemFunction": event("GET", "/ready"),
         "AuthorizerFunction": event("GET", "/api/v1/tools", headers={"X-API-KEY": "tenant-a-key"})
         | {"type": "REQUEST", "methodArn": "arn:aws:execute-api:us-east-1:1:api/live/GET/tools"},
@@ -126,7 +128,7 @@ def events() -> dict[str, dict[str, Any]]:
 
 def call_every_function(stack: Stack) -> list[str]:
     """Call each function once; return what each said."""
-    wanted = dict.fromkeys(events(), 200) | {"RunsFunction": 405}  # its route takes POST alone
+    wanted = dict.fromkeys(events(), 200) | {"RunsFunction": 403}  # nobody's agent
     said = []
     for function, payload in events().items():
         answer = stack.invoke(function, payload)
