@@ -5,9 +5,8 @@
 -- ARGV[2]  window, microseconds
 -- Returns  {admitted 0|1, remaining, microseconds until an admission leaves the window}
 --
--- Time only grows along the list, so the oldest entry alone decides: a call drops what has left the
--- window from the list's end (each entry once, so O(1) a call in the long run) and counts the rest.
--- A refused call writes no entry. The clock is the server's: callers' clocks may differ.
+-- Time only grows along the list, so what has left the window is at its end: a call drops that and
+-- counts the rest. A refused call writes no entry. The clock is the server's: callers' may differ.
 local limit = tonumber(ARGV[1])
 local window = tonumber(ARGV[2])
 
@@ -18,12 +17,25 @@ if newest and newest > now then
     now = newest -- the server's clock was set back: stand still until it has caught up
 end
 
-local oldest = tonumber(redis.call('LINDEX', KEYS[1], -1))
-while oldest and oldest <= now - window do
-    redis.call('RPOP', KEYS[1])
-    oldest = tonumber(redis.call('LINDEX', KEYS[1], -1))
+-- How many have left: looked for in growing steps, then by halves, so that a call that finds
+-- thousands gone holds Redis up no longer than one that finds none.
+local function has_left(nth_oldest)
+    local admission = tonumber(redis.call('LINDEX', KEYS[1], -nth_oldest))
+    return admission and admission <= now - window
+end
+local gone, still_in = 0, 1
+while has_left(still_in) do
+    gone, still_in = still_in, still_in * 2
+end
+while still_in - gone > 1 do
+    local middle = math.floor((gone + still_in) / 2)
+    if has_left(middle) then gone = middle else still_in = middle end
+end
+if gone > 0 then
+    redis.call('LTRIM', KEYS[1], 0, -gone - 1)
 end
 
+local oldest = tonumber(redis.call('LINDEX', KEYS[1], -1))
 local used = redis.call('LLEN', KEYS[1])
 if used >= limit then
     -- After a limit was lowered there may be more entries than it allows: wait for as many to leave.
