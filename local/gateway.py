@@ -250,7 +250,7 @@ class Gateway:
     def refuse(self, refused: Refused, request: Request) -> Response:
         """Return API Gateway's own answer as the template has it."""
         responses = self.template.responses
-        default = responses.get("DEFAULT_4XX" if refused.status < 500 else "DEFAULT_5XX")  # noqa: PLR2004
+        default = responses.get("DEFAULT_4XX" if refused.status < 500 else "DEFAULT_5XX")
         form = responses.get(refused.kind) or default or GatewayResponse(None, {}, None)
         variables = request.variables(self.template.stage) | {
             "error.message": refused.message,

@@ -141,7 +141,7 @@ def _merged(single: Mapping[str, Any], multiple: Mapping[str, list[Any]]) -> lis
 
 def complete(status: int, headers: list[tuple[str, str]], body: bytes) -> Response:
     """Return a response that HTTP can carry; ValueError where it cannot."""
-    if not 200 <= status <= 599:  # noqa: PLR2004
+    if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
     for name, value in headers:
         if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):

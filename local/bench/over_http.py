@@ -34,5 +34,5 @@ def _send(connection: http.client.HTTPConnection, case: Case) -> None:
     connection.request(case.method, case.path, body, dict(HEADERS))
     answer = connection.getresponse()
     text = answer.read()
-    if answer.status >= 300:  # noqa: PLR2004 - a figure for failures is none
+    if answer.status >= 300:
         raise SystemExit(f"{case.method} {case.path}: {answer.status} {text!r}")

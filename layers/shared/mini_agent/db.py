@@ -21,7 +21,7 @@ from mini_agent.tenant import Caller
 
 if Settings().database_auth == "iam":
     # Slow to load, and of use on AWS alone: into the snapshot that SnapStart takes of the imports.
-    import mini_agent.aws_auth  # noqa: F401
+    import mini_agent.aws_auth  # noqa: F401 - loaded, not used yet
 
 Row = TypeVar("Row")
 Other = TypeVar("Other")

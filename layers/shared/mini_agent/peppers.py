@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 if Settings().key_peppers_secret:
     # Slow to load, and of use on AWS alone: into the snapshot that SnapStart takes of the imports.
-    import boto3  # noqa: F401
+    import boto3  # noqa: F401 - loaded, not used yet
 
 MAX_AGE_SECONDS = 300
 """So long does a new pepper take to be known to every sandbox."""
