@@ -1,18 +1,23 @@
-"""Tests of a running platform: `make run`, `sam local` or a deployed stage."""
+"""Tests of a running platform: `sam local`, a deployed stage, or else a `make run` of their own."""
 
 import os
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from tests.contract.conftest import finish, start
+
 
 @pytest.fixture(scope="session")
-def base_url() -> str:
-    """Where the platform answers, without a slash at the end."""
-    url = os.environ.get("MAP_BASE_URL")
-    if not url:
-        pytest.skip("run it with MAP_BASE_URL=http://127.0.0.1:8000 (see `make run`, `make up`)")
-    return url.rstrip("/")
+def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the platform answers, without a slash at the end: MAP_BASE_URL, or started here."""
+    if url := os.environ.get("MAP_BASE_URL"):
+        yield url.rstrip("/")
+    else:
+        stack = start(tmp_path_factory.mktemp("e2e"))
+        yield stack.url
+        finish(stack)
 
 
 @pytest.fixture(scope="session")
