@@ -8,11 +8,13 @@ as much as the rest of it. In a server that interleaves requests this would be w
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import cache, partial
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.models import APIKey, APIKeyIn
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader, SecurityScopes
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 from mangum import Mangum
 from mangum.types import LambdaContext
 from starlette.datastructures import MutableHeaders
@@ -32,20 +34,30 @@ _EXPOSED = (
     "Location, Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining,"
     " X-RateLimit-Window, RateLimit, RateLimit-Policy"
 )
-_api_key = APIKeyHeader(
-    name="X-API-KEY", scheme_name="ApiKey", auto_error=False, description="A key of your tenant"
-)
 
 
-async def authorize(
-    request: Request, needed: SecurityScopes, _: Annotated[str | None, Depends(_api_key)]
-) -> Caller:
-    """Return the caller; raises InsufficientScope if the key lacks one of the route's scopes."""
-    caller: Caller = request.scope["caller"]
-    for scope in needed.scopes:
-        if scope not in caller.scopes:
-            raise errors.InsufficientScope(required_scope=scope)
-    return caller
+class _Authorize(SecurityBase):
+    """The caller of a route, and at once what the document says of its key.
+
+    One dependency, not two: FastAPI spends 15 µs a request on each.
+    """
+
+    def __init__(self) -> None:
+        self.scheme_name = "ApiKey"
+        self.model = APIKey.model_validate(
+            {"in": APIKeyIn.header, "name": "X-API-KEY", "description": "A key of your tenant"}
+        )
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:
+        """Return the caller; raises InsufficientScope if the key lacks a scope of the route."""
+        caller: Caller = request.scope["caller"]
+        for scope in needed.scopes:
+            if scope not in caller.scopes:
+                raise errors.InsufficientScope(required_scope=scope)
+        return caller
+
+
+authorize = _Authorize()
 
 
 class _Route(APIRoute):
@@ -97,8 +109,14 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
 
     `public` rooms ask for no caller; rooms that `spend` money refuse to run without the limiter.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.include_router(routes)
+    # The routes themselves: an included router is matched twice.
+    app = FastAPI(
+        routes=routes.routes,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.add_exception_handler(HTTPException, partial(_unrouted, routes))
     _make_event_loop()
     adapter = Mangum(_Gate(app, public=public, spends=spends), lifespan="off")
