@@ -9,12 +9,12 @@ do $$
 declare
     name text;
 begin
-    foreach name in array array['map_owner', 'map_keyring'] loop
+    foreach name in array array['map_owner', 'map_keyring', 'map_janitor'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
         end if;
     end loop;
-    foreach name in array array['map_migrator', 'map_api', 'map_authorizer'] loop
+    foreach name in array array['map_migrator', 'map_api', 'map_authorizer', 'map_sweeper'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I login', name);
         end if;
@@ -29,16 +29,19 @@ begin
 end
 $$;
 
--- The migrator makes everything as map_owner; it may hand a function to map_keyring, without
--- inheriting what map_keyring may read.
+-- The migrator makes everything as map_owner; it may hand functions to map_keyring and map_janitor,
+-- without inheriting what these may read.
 grant map_owner to map_migrator;
 grant map_keyring to map_migrator with inherit false;
+grant map_janitor to map_migrator with inherit false;
 
 -- Time limits live here, since a SET in a session would pin it to one client of the proxy.
 alter role map_api set statement_timeout = '5s';
 alter role map_api set lock_timeout = '4s';
 alter role map_api set idle_in_transaction_session_timeout = '10s';
 alter role map_authorizer set statement_timeout = '2s';
+alter role map_sweeper set statement_timeout = '20s';
+alter role map_sweeper set lock_timeout = '2s';
 alter role map_migrator set lock_timeout = '10s';
 
 grant map_owner to current_user; -- an administrator who is no superuser needs it for the next line

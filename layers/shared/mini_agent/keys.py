@@ -22,7 +22,10 @@ SCOPES = (
     "agents:read",
     "agents:write",
     "history:read",
+    "runs:read",
     "runs:write",
+    "secrets:read",
+    "secrets:write",
     "tools:read",
     "tools:write",
 )

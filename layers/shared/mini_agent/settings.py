@@ -33,6 +33,24 @@ class Settings(BaseSettings):
     key_peppers_secret: str = ""
     """The same as a secret of Secrets Manager, by ARN; goes before `key_peppers`."""
 
+    secrets_key: str = ""
+    """Seals the tenants' secrets: `kms:` and a key's ARN, or, locally, `local:` and 32 bytes as
+    URL-safe base64."""
+
+    providers: SecretStr = SecretStr("{}")
+    """The platform's own credentials, as JSON: provider to its settings; see `functions/runs`."""
+    providers_secret: str = ""
+    """The same as a secret of Secrets Manager, by ARN; goes before `providers`."""
+
+    worker_function: str = ""
+    """The durable function that background runs go to, with its alias."""
+
+    plain_http: bool = False
+    """Whether tools may be called over http and at private addresses: for local use alone."""
+
+    follow_seconds: float = 20
+    """How long a request for a run's events waits for something to tell."""
+
     cors_origin: str = "none"
     """The origin whose pages a browser lets read the answers; `none` for no page."""
 
