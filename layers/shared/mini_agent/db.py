@@ -17,7 +17,7 @@ from mini_agent import queries
 from mini_agent.errors import ApiError, DeadlineExceeded, InvalidApiKey, ServiceUnavailable
 from mini_agent.settings import Settings, settings
 from mini_agent.telemetry import count, logger
-from mini_agent.tenant import Caller
+from mini_agent.tenant import Caller, RunCaller
 
 if Settings().database_auth == "iam":
     # Slow to load, and of use on AWS alone: into the snapshot that SnapStart takes of the imports.
@@ -50,12 +50,12 @@ class Query(Generic[Row]):
 
 
 @overload
-def read(caller: Caller, query: Query[Row], /) -> list[Row]: ...
+def read(caller: Caller | RunCaller, query: Query[Row], /) -> list[Row]: ...
 @overload
 def read(
-    caller: Caller, query: Query[Row], other: Query[Other], /
+    caller: Caller | RunCaller, query: Query[Row], other: Query[Other], /
 ) -> tuple[list[Row], list[Other]]: ...
-def read(caller: Caller, *asked: Query[Any]) -> Any:
+def read(caller: Caller | RunCaller, *asked: Query[Any]) -> Any:
     """Return the rows of one query, or of two seen at one moment, as the caller's tenant.
 
     Raises InvalidApiKey if the key was revoked meanwhile, ServiceUnavailable without a database,
@@ -66,7 +66,9 @@ def read(caller: Caller, *asked: Query[Any]) -> Any:
 
 
 def write(
-    caller: Caller, *statements: Query[Row], refusals: Mapping[str, ApiError] | None = None
+    caller: Caller | RunCaller,
+    *statements: Query[Row],
+    refusals: Mapping[str, ApiError] | None = None,
 ) -> list[Row]:
     """Run statements in one transaction as the caller's tenant; return the last one's rows.
 
@@ -95,18 +97,22 @@ def call(name: str, parameters: Mapping[str, Any], row: type[Row]) -> list[Row]:
 
 
 def _exchange(
-    conn: Connection, caller: Caller, statements: tuple[Query[Any], ...], *, begin: bool = False
+    conn: Connection,
+    caller: Caller | RunCaller,
+    statements: tuple[Query[Any], ...],
+    *,
+    begin: bool = False,
 ) -> list[list[Any]]:
     """Send everything at once and collect the answers: one round trip.
 
     Without BEGIN, what is sent up to the pipeline's end is one implicit transaction, which keeps
-    `enter_tenant` in force for the queries behind it. This is the one place that decides to use a
+    the entered tenant in force for the queries behind it. This is the one place that decides to use a
     pipeline: see `docs/operations.md` for the metric that shows whether RDS Proxy pins on it.
     """
     with conn.pipeline():
         if begin:
             conn.execute("BEGIN")
-        conn.execute("select app.enter_tenant(%s, %s)", (caller.tenant_id, caller.key_id))
+        conn.execute(*caller.entry())
         cursors = [
             conn.cursor(row_factory=class_row(s.row)).execute(queries.load(s.name), s.parameters)
             for s in statements

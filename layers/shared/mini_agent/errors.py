@@ -109,6 +109,18 @@ class ExecutionNotFound(ApiError):
     example: ClassVar = {"execution_id": "550e8400-e29b-41d4-a716-446655440000"}
 
 
+class StepNotFound(ApiError):
+    """This run has no such step, or none that waits for approval."""
+
+    status = 404
+    error_code = "STEP_NOT_FOUND"
+    message = "This run has no approval step of this number"
+    example: ClassVar = {
+        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
+        "step": 3,
+    }
+
+
 class RouteNotFound(ApiError):
     """No such path."""
 
@@ -153,6 +165,31 @@ class ToolInUse(ApiError):
         "dependent_agents": [
             {"id": "650e8400-e29b-41d4-a716-446655440000", "name": "Research Assistant"}
         ]
+    }
+
+
+class ExecutionAlreadyFinished(ApiError):
+    """A run that is over cannot be cancelled."""
+
+    status = 409
+    error_code = "EXECUTION_ALREADY_FINISHED"
+    message = "This run is over"
+    example: ClassVar = {
+        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
+        "status": "completed",
+    }
+
+
+class ApprovalClosed(ApiError):
+    """An approval that was decided otherwise, or expired."""
+
+    status = 409
+    error_code = "APPROVAL_CLOSED"
+    message = "This step does not wait for an approval any more"
+    example: ClassVar = {
+        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
+        "step": 3,
+        "decision": "reject",
     }
 
 
@@ -209,6 +246,18 @@ class InternalServerError(ApiError):
     error_code = "INTERNAL_SERVER_ERROR"
     message = "Something went wrong on our side; quote the request id"
     example: ClassVar = {"request_id": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"}
+
+
+class ModelProviderFailed(ApiError):
+    """The model's provider gave no usable answer; the run has `failed`."""
+
+    status = 502
+    error_code = "MODEL_PROVIDER_FAILED"
+    message = "The model's provider gave no usable answer; details.reason says why"
+    example: ClassVar = {
+        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
+        "reason": "rate_limited",
+    }
 
 
 class ServiceUnavailable(ApiError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 from uuid import UUID
 
 from mini_agent.errors import InvalidApiKey, MissingApiKey
@@ -36,6 +36,10 @@ class Caller:
             sent = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
             raise (InvalidApiKey if sent else MissingApiKey) from None
 
+    def entry(self) -> tuple[LiteralString, tuple[UUID, UUID]]:
+        """Return the statement, and its parameters, that makes a transaction this tenant's."""
+        return "select app.enter_tenant(%s, %s)", (self.tenant_id, self.key_id)
+
     def context(self) -> dict[str, str]:
         """Return the authorizer context that `from_event` reads: strings only."""
         return {
@@ -44,3 +48,15 @@ class Caller:
             "scopes": " ".join(sorted(self.scopes)),
             "requests_per_minute": str(self.requests_per_minute),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class RunCaller:
+    """A tenant, by one of its runs: it works on after the request that began it."""
+
+    tenant_id: UUID
+    execution_id: UUID
+
+    def entry(self) -> tuple[LiteralString, tuple[UUID, UUID]]:
+        """Return the statement, and its parameters, that makes a transaction this tenant's."""
+        return "select app.enter_run(%s, %s)", (self.tenant_id, self.execution_id)
