@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from functions.history.models import Execution, HistoryQuery
+from functions.history.models import Execution, HistoryQuery, UsageOfDay, UsageQuery, UsageReport
 from mini_agent import db, page
 from mini_agent.errors import ExecutionNotFound
 from mini_agent.tenant import Caller
@@ -19,3 +19,9 @@ def get(caller: Caller, execution_id: UUID) -> Execution:
     if not found:
         raise ExecutionNotFound(execution_id=execution_id)
     return found[0]
+
+
+def usage(caller: Caller, query: UsageQuery) -> UsageReport:
+    """Return the tenant's usage by day, model and agent."""
+    found = db.read(caller, db.Query("history/usage", query.model_dump(), UsageOfDay))
+    return UsageReport(items=found)

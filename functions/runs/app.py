@@ -3,32 +3,68 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Security
+from fastapi import Header, Request, Response, Security
 
 from functions.runs import service
-from functions.runs.models import Run, RunIn
+from functions.runs.models import ModelList, Queued, Run, RunIn
 from mini_agent import api, errors
 from mini_agent.tenant import Caller
 
 Runner = Annotated[Caller, Security(api.authorize, scopes=["runs:write"])]
+Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
+Preference = Annotated[
+    str,
+    Header(
+        description="`respond-async` (RFC 7240): do not wait; 202 with the run's address",
+        examples=["respond-async"],
+    ),
+]
 
-router = api.router("/api/v1/agents", tags=["Runs"])
+router = api.router("/api/v1", tags=["Runs"])
 
 
 @router.post(
-    "/{agent_id}/run",
+    "/agents/{agent_id}/run",
     summary="Run an agent",
-    responses=errors.responses(
-        errors.InsufficientScope,
-        errors.TenantIsolationViolation,
-        errors.ValidationFailed,
-        errors.UnsupportedModel,
-        errors.UnsupportedMediaType,
-    ),
+    responses={
+        202: {"model": Queued, "description": "The run goes on in the background, at `Location`"},
+        **errors.responses(
+            errors.InsufficientScope,
+            errors.TenantIsolationViolation,
+            errors.ValidationFailed,
+            errors.UnsupportedModel,
+            errors.UnsupportedMediaType,
+            errors.ModelProviderFailed,
+        ),
+    },
 )
-async def run_agent(caller: Runner, agent_id: UUID, asked: RunIn) -> Run:
-    """Ask an agent and wait for its answer, which the history keeps."""
-    return service.run(caller, agent_id, asked)
+async def run_agent(
+    caller: Runner,
+    agent_id: UUID,
+    asked: RunIn,
+    request: Request,
+    response: Response,
+    prefer: Preference = "",
+) -> Run | Queued:
+    """Ask an agent and wait for its answer, or, with `Prefer: respond-async`, do not wait.
+
+    A run whose tool call needs a person's approval goes on in the background, too.
+    """
+    preferences = {part.strip().lower() for part in prefer.replace(";", ",").split(",")}
+    run = service.run(caller, agent_id, asked, in_background="respond-async" in preferences)
+    if isinstance(run, Queued):
+        response.status_code = 202
+        base = api.location(request, "").partition("/agents/")[0]
+        response.headers["Location"] = f"{base}/executions/{run.execution_id}"
+        if "respond-async" in preferences:
+            response.headers["Preference-Applied"] = "respond-async"
+    return run
+
+
+@router.get("/models", summary="List the models on offer")
+async def list_models(caller: Reader) -> ModelList:  # noqa: ARG001 - any caller may read it
+    """List the models that agents can think with, with their prices."""
+    return service.models()
 
 
 handler = api.handler(router, spends=True)

@@ -3,6 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+Reason = Literal[
+    "rate_limited",
+    "provider_unavailable",
+    "timeout",
+    "credentials_refused",
+    "bad_answer",
+    "output_too_large",
+    "request_refused",
+]
+"""Why a model did not answer."""
+
 Finish = Literal["stop", "tool_calls", "length", "refusal"]
 
 
@@ -66,12 +77,12 @@ class Conversation:
 
 
 class ProviderError(Exception):
-    """A model did not answer; `reason` says why in a word, `message` for people.
+    """A model did not answer; `message` for people.
 
     Nothing of the provider's own text is in it: that may repeat the prompt or a key.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message

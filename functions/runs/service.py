@@ -1,46 +1,212 @@
 """The rules of a run."""
 
-from uuid import UUID
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
 
-from functions.runs import adapter
-from functions.runs.models import SUPPORTED_MODELS, AgentToRun, Recorded, Run, RunIn
+from psycopg.types.json import Jsonb
+
+from functions.runs import background, catalogue, credentials, journal, tools
+from functions.runs.conversation import Call
+from functions.runs.journal import LEASE_SECONDS, PATIENCE_SECONDS, Journal, NotOurs
+from functions.runs.loop import Loop
+from functions.runs.models import (
+    AgentToRun,
+    Execution,
+    ModelList,
+    ModelOffered,
+    Queued,
+    Run,
+    RunIn,
+    Taken,
+    Usage,
+)
 from mini_agent import db
-from mini_agent.errors import TenantIsolationViolation, UnsupportedModel
+from mini_agent.errors import (
+    DeadlineExceeded,
+    ModelProviderFailed,
+    TenantIsolationViolation,
+    UnsupportedModel,
+)
 from mini_agent.telemetry import count
-from mini_agent.tenant import Caller
+from mini_agent.tenant import Caller, RunCaller
 
 NO_TOOLS = "This agent has no tools; it answered from the model alone"
+DESCRIBED_ONLY = "The model is told of these tools, but cannot call them without an endpoint: "
+PROVIDER_REASONS = {
+    "rate_limited",
+    "provider_unavailable",
+    "credentials_refused",
+    "bad_answer",
+    "request_refused",
+}
 
 
-def run(caller: Caller, agent_id: UUID, asked: RunIn) -> Run:
-    """Ask an agent, record the execution, and return both.
+def models() -> ModelList:
+    """Return the models on offer."""
+    return ModelList(
+        items=[
+            ModelOffered(
+                name=name,
+                provider=entry.provider,
+                context_tokens=entry.context_tokens,
+                input_usd_per_million=float(entry.input),
+                output_usd_per_million=float(entry.output),
+            )
+            for name, entry in catalogue.load().items()
+        ]
+    )
 
-    Raises UnsupportedModel, and TenantIsolationViolation for an agent that is not the tenant's. No
-    transaction is open while the model thinks.
+
+def run(caller: Caller, agent_id: UUID, asked: RunIn, *, in_background: bool) -> Run | Queued:
+    """Run an agent and return the run: over, or queued where nobody waits or a person must approve.
+
+    Raises UnsupportedModel, TenantIsolationViolation for an agent that is not the tenant's,
+    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background is away.
     """
-    if asked.model not in SUPPORTED_MODELS:
-        raise UnsupportedModel(model=asked.model, supported_models=SUPPORTED_MODELS)
+    supported = catalogue.load()
+    if asked.model not in supported:
+        raise UnsupportedModel(model=asked.model, supported_models=list(supported))
     found = db.read(caller, db.Query("runs/agent", {"id": agent_id}, AgentToRun))
     if not found:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
-    [agent] = found
-    response = adapter.complete(agent, asked.prompt, asked.model)
-    execution = asked.model_dump() | {
+    started = _start(caller, found[0], asked, in_background=in_background)
+    if in_background:
+        background.start(started.caller)
+        return started.queued()
+    try:
+        return told(started.finish())
+    except HandedOver:
+        background.start(started.caller)
+        return started.queued()
+
+
+class HandedOver(Exception):
+    """The run waits for a person, whom nobody who waits for an answer waits for."""
+
+
+class _NobodyWaits:
+    """Approvals of a run whose caller waits: it goes on in the background."""
+
+    def __init__(self, asked: RunIn) -> None:
+        self._limits = asked.limits(background=True)
+
+    def wait(self, journal: Journal, number: int, call: Call, seconds: int) -> NoReturn:
+        """Hand the run over."""
+        del number, call, seconds
+        journal.hand_over(self._limits)
+        raise HandedOver
+
+    def passed(self, number: int) -> None:
+        """Nothing to note: no decision was ever there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A run that is written down."""
+
+    caller: RunCaller
+    asked: RunIn
+    warning: str | None
+    taken: Taken
+
+    def finish(self) -> Execution:
+        """Take the run to its end; raises HandedOver."""
+        return conclude(Journal(self.caller, self.taken), _NobodyWaits(self.asked), fresh=True)
+
+    def queued(self) -> Queued:
+        """Return what is told of a run in the background."""
+        return Queued(
+            execution_id=self.taken.id,
+            agent_id=self.taken.agent_id,
+            agent_name=self.taken.agent_name,
+            model=self.taken.model,
+            warning=self.warning,
+        )
+
+
+def _start(caller: Caller, agent: AgentToRun, asked: RunIn, *, in_background: bool) -> _Started:
+    limits = asked.limits(background=in_background)
+    row: dict[str, Any] = {
+        "id": uuid4(),
         "agent_id": agent.id,
         "agent_name": agent.name,
-        "response": response,
-        "status": "completed",
+        "model": asked.model,
+        "prompt": asked.prompt,
+        "background": in_background,
+        "definition": agent.model_dump(mode="json"),
+        "limits": limits,
     }
-    [recorded] = db.write(caller, db.Query("runs/record", execution, Recorded))
-    count("RunsCompleted")
+    warning = _warning(agent)
+    told = {
+        "warning": warning,
+        "owner": f"request {row['id']}",
+        "seconds": limits["timeout_seconds"],
+        "lease": limits["timeout_seconds"] + LEASE_SECONDS,
+        "patience": PATIENCE_SECONDS
+        if in_background
+        else limits["timeout_seconds"] + LEASE_SECONDS,
+        "definition": Jsonb(row["definition"]),
+        "limits": Jsonb(limits),
+    }
+    db.write(caller, db.Query("runs/start", row | told, journal.CreatedAt))
+    fresh = {"attempt": 1, "crashes": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0}
+    taken = Taken(**row, **fresh, steps=0, seconds_left=limits["timeout_seconds"])
+    return _Started(RunCaller(caller.tenant_id, taken.id), asked, warning, taken)
+
+
+def _warning(agent: AgentToRun) -> str | None:
+    if not agent.tools:
+        return NO_TOOLS
+    described = [tool.name for tool in agent.tools if not tool.endpoint]
+    return DESCRIBED_ONLY + ", ".join(described) if described else None
+
+
+def conclude(journal: Journal, approvals: Any, *, fresh: bool = False) -> Execution:
+    """Take a run that is ours to its end and return it; raises what `approvals` raise."""
+    run = journal.run
+    entry = catalogue.load()[run.model]
+    try:
+        end = Loop(
+            journal,
+            [] if fresh else journal.steps(),
+            credentials.model(journal.caller, run, entry),
+            entry,
+            tools.Tools(journal.caller),
+            approvals,
+        ).carry_on()
+    except NotOurs:
+        return journal.execution()
+    execution = journal.end(end.status, end.stop_reason, end.response)
+    count("RunsCompleted" if execution.status == "completed" else "RunsNotCompleted")
+    return execution
+
+
+def told(execution: Execution) -> Run:
+    """Return a run that is over as its caller is told of it.
+
+    Raises ModelProviderFailed, or DeadlineExceeded, where that ended it.
+    """
+    if execution.stop_reason in PROVIDER_REASONS:
+        raise ModelProviderFailed(execution_id=execution.id, reason=execution.stop_reason)
+    if execution.stop_reason == "timeout":
+        raise DeadlineExceeded(execution_id=execution.id)
     return Run(
-        execution_id=recorded.id,
-        agent_id=agent.id,
-        agent_name=agent.name,
-        model=asked.model,
-        prompt=asked.prompt,
-        response=response,
-        tools_available=agent.tool_names,
-        warning=None if agent.tool_names else NO_TOOLS,
-        executed_at=recorded.created_at,
+        execution_id=execution.id,
+        agent_id=execution.agent_id,
+        agent_name=execution.agent_name,
+        model=execution.model,
+        prompt=execution.prompt,
+        response=execution.response,
+        tools_available=[tool.name for tool in execution.definition.tools],
+        warning=execution.warning,
+        executed_at=execution.created_at,
+        status=execution.status,
+        stop_reason=execution.stop_reason,
+        usage=Usage(
+            input_tokens=execution.input_tokens,
+            output_tokens=execution.output_tokens,
+            cost_usd=float(execution.cost_usd),
+            steps=execution.steps,
+        ),
     )

@@ -1,0 +1,49 @@
+"""Following a run, over HTTP."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Header, Response, Security
+
+from functions.events import service
+from mini_agent import api, errors
+from mini_agent.tenant import Caller
+
+MEDIA_TYPE = "text/event-stream"
+RETRY_MILLISECONDS = 10
+"""How soon a client comes back that was told something; one that waited in vain, at once too."""
+
+Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
+LastEventId = Annotated[
+    int, Header(ge=0, le=10_000_000, description="The `id` of the last event that was seen")
+]
+
+router = api.router("/api/v1/executions", tags=["Runs"])
+
+
+@router.get(
+    "/{execution_id}/events",
+    summary="Follow a run",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events; come back for more with the last id",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The run is over and every event was seen: do not come back"},
+        **errors.responses(errors.ExecutionNotFound),
+    },
+)
+async def follow(caller: Reader, execution_id: UUID, last_event_id: LastEventId = 0) -> Response:
+    """Wait until there is something to tell, tell it, and end; a standard client reconnects.
+
+    Events: `step_started`, `step_finished`, and `run_finished`, which is the last.
+    """
+    events = service.follow(caller, execution_id, last_event_id)
+    if events is None:
+        return Response(status_code=204)
+    body = f"retry: {RETRY_MILLISECONDS}\n\n" + "".join(event.encode() for event in events)
+    return Response(body, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+
+handler = api.handler(router)

@@ -1,0 +1,67 @@
+"""Runs while they are under way, over HTTP."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path, Security
+
+from functions.executions import service
+from functions.executions.models import Approval, ApprovalIn, Execution, StepList
+from mini_agent import api, errors
+from mini_agent.tenant import Caller
+
+Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
+Writer = Annotated[Caller, Security(api.authorize, scopes=["runs:write"])]
+
+router = api.router("/api/v1/executions", tags=["Runs"])
+
+
+@router.get(
+    "/{execution_id}", summary="Get a run", responses=errors.responses(errors.ExecutionNotFound)
+)
+async def get_execution(caller: Reader, execution_id: UUID) -> Execution:
+    """Read how far a run is, what it used and what it cost."""
+    return service.get(caller, execution_id)
+
+
+@router.get(
+    "/{execution_id}/steps",
+    summary="List the steps of a run",
+    responses=errors.responses(errors.ExecutionNotFound),
+)
+async def list_steps(caller: Reader, execution_id: UUID) -> StepList:
+    """List what a run did so far, in order."""
+    return service.steps(caller, execution_id)
+
+
+@router.post(
+    "/{execution_id}/cancel",
+    summary="Cancel a run",
+    responses=errors.responses(errors.ExecutionNotFound, errors.ExecutionAlreadyFinished),
+)
+async def cancel_execution(caller: Writer, execution_id: UUID) -> Execution:
+    """Cancel a run: a call that is under way ends, and no other begins."""
+    return service.cancel(caller, execution_id)
+
+
+@router.post(
+    "/{execution_id}/approvals/{step}",
+    summary="Approve or reject a tool call",
+    responses=errors.responses(
+        errors.ExecutionNotFound,
+        errors.StepNotFound,
+        errors.ApprovalClosed,
+        errors.UnsupportedMediaType,
+    ),
+)
+async def decide(
+    caller: Writer,
+    execution_id: UUID,
+    step: Annotated[int, Path(ge=1, le=1_000_000)],
+    approval: ApprovalIn,
+) -> Approval:
+    """Decide about a tool call that a run waits with; the run goes on from there."""
+    return service.decide(caller, execution_id, step, approval)
+
+
+handler = api.handler(router)

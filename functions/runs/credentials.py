@@ -1,0 +1,60 @@
+"""Which model answers a run, and with whose credentials."""
+
+import json
+from functools import cache
+from typing import Any
+
+from functions.runs.catalogue import CatalogueModel
+from functions.runs.conversation import Model
+from functions.runs.mock import Mock
+from functions.runs.models import Sealed, Taken
+from mini_agent import db
+from mini_agent.settings import settings
+from mini_agent.tenant import RunCaller
+
+OWN_KEYS = {"openai": "openai_api_key", "anthropic": "anthropic_api_key"}
+"""The names of the secrets that a tenant brings its own key under."""
+
+
+def model(caller: RunCaller, run: Taken, entry: CatalogueModel) -> Model:
+    """Return the model of a run: with the tenant's own key, else the platform's, else the mock."""
+    found = _own(caller, entry.provider) or platform().get(entry.provider)
+    if found is None:
+        agent = run.definition
+        names = [tool.name for tool in agent.tools]
+        return Mock(agent.id, agent.name, agent.role, names, run.model)
+    from functions.runs import providers  # noqa: PLC0415 - slow to load, and of no use to the mock
+
+    return providers.model(entry, found)
+
+
+def secrets(caller: RunCaller, names: list[str]) -> dict[str, str]:
+    """Return those of these secrets that the tenant has, unsealed."""
+    if not names or not settings().secrets_key:
+        return {}
+    sealed = db.read(caller, db.Query("runs/secrets", {"names": names}, Sealed))
+    if not sealed:
+        return {}
+    from mini_agent.sealing import unseal  # noqa: PLC0415 - of use where there are secrets alone
+
+    return {row.name: unseal(caller.tenant_id, row.name, row.sealed) for row in sealed}
+
+
+def _own(caller: RunCaller, provider: str) -> dict[str, Any] | None:
+    name = OWN_KEYS.get(provider)
+    key = secrets(caller, [name]).get(name) if name else None
+    return {"api_key": key} if key else None
+
+
+@cache
+def platform() -> dict[str, dict[str, Any]]:
+    """Return the platform's own credentials: provider to its settings."""
+    s = settings()
+    text = s.providers.get_secret_value()
+    if s.providers_secret:
+        import boto3  # noqa: PLC0415 - slow to load, and of use on AWS alone
+
+        answer = boto3.client("secretsmanager").get_secret_value(SecretId=s.providers_secret)
+        text = answer["SecretString"]
+    found: dict[str, dict[str, Any]] = json.loads(text)
+    return found

@@ -1,0 +1,169 @@
+"""A run's journal: every step is in Postgres before its call goes out, and again when it is done.
+
+The journal alone says how far a run is. Whoever takes a run reads it, goes on behind the last
+finished step, and is fenced by its attempt: as soon as another has taken the run, or it was
+cancelled, no step begins any more.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+from functions.runs.models import Execution, Now, Number, Step, Taken
+from mini_agent import db
+from mini_agent.tenant import RunCaller
+
+LEASE_SECONDS = 90
+"""How long a step may go on without a sign of life, before another owner may take the run."""
+PATIENCE_SECONDS = 3600
+"""How long a queued run may wait to be taken, before the sweep ends it."""
+
+
+class CreatedAt(BaseModel):
+    """When a run began."""
+
+    created_at: datetime
+
+
+class NotOurs(Exception):
+    """The run is over, cancelled, or another attempt's: whoever worked on it stops, at once."""
+
+
+class Journal:
+    """The journal of one run, written by one attempt."""
+
+    def __init__(self, caller: RunCaller, run: Taken) -> None:
+        self.caller, self.run = caller, run
+        self._mine = {"id": run.id, "attempt": run.attempt}
+
+    @classmethod
+    def take(cls, caller: RunCaller, owner: str) -> "Journal | None":
+        """Return the journal of a run that is the owner's from now on; None if it is not to have.
+
+        An owner that comes back takes its run at once, another only when the lease is over.
+        """
+        taken = db.write(
+            caller,
+            db.Query(
+                "runs/take",
+                {"id": caller.execution_id, "owner": owner, "lease": LEASE_SECONDS},
+                Taken,
+            ),
+        )
+        return cls(caller, taken[0]) if taken else None
+
+    def steps(self) -> list[Step]:
+        """Return the steps so far, in order."""
+        return db.read(self.caller, db.Query("runs/steps", {"id": self.run.id}, Step))
+
+    def begin(
+        self,
+        number: int,
+        kind: str,
+        *,
+        tool: str | None = None,
+        arguments: Any = None,
+        seconds: float,
+        again: bool = False,
+    ) -> None:
+        """Write a step down whose call may take so long; raises NotOurs."""
+        self._expect(
+            "runs/begin_step",
+            {
+                "number": number,
+                "kind": kind,
+                "tool": tool,
+                "arguments": _json(arguments),
+                "lease": seconds + LEASE_SECONDS,
+                "again": again,
+            },
+            Number,
+        )
+
+    def finish(
+        self,
+        number: int,
+        *,
+        status: str = "completed",
+        result: Any = None,
+        response: Mapping[str, Any] | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost_usd: Decimal = Decimal(0),
+    ) -> None:
+        """Write a step's end down; raises NotOurs if the run is over by now."""
+        ended = self._expect(
+            "runs/finish_step",
+            {
+                "number": number,
+                "step_status": status,
+                "result": _json(result),
+                "response": _json(response),
+                "input_tokens": input_tokens,
+                "output_tokens": output_tokens,
+                "cost_usd": cost_usd,
+            },
+            Now,
+        )
+        if ended.status != "running":
+            raise NotOurs
+
+    def await_approval(
+        self, number: int, *, tool: str, arguments: Any, callback: str, seconds: int
+    ) -> None:
+        """Write down that the run waits, and who is to be called back; raises NotOurs."""
+        self._expect(
+            "runs/await_approval",
+            {
+                "number": number,
+                "tool": tool,
+                "arguments": _json(arguments),
+                "callback": callback,
+                "seconds": seconds,
+                "lease": LEASE_SECONDS,
+            },
+            Number,
+        )
+
+    def hand_over(self, limits: Mapping[str, Any]) -> None:
+        """Queue the run for whoever takes it next, with new caps; raises NotOurs."""
+        self._expect("runs/hand_over", {"limits": Jsonb(limits), "patience": PATIENCE_SECONDS}, Now)
+
+    def end(self, status: str, stop_reason: str, response: str | None) -> Execution:
+        """End the run and return it; as it is, if it is over already or another attempt's."""
+        parameters = {"status": status, "stop_reason": stop_reason, "response": response}
+        ended = db.write(
+            self.caller, db.Query("runs/end", self._mine | storable(parameters), Execution)
+        )
+        return ended[0] if ended else self.execution()
+
+    def execution(self) -> Execution:
+        """Return the run as it is now."""
+        [execution] = db.read(self.caller, db.Query("runs/get", {"id": self.run.id}, Execution))
+        return execution
+
+    def _expect(self, query: str, parameters: Mapping[str, Any], row: type[Any]) -> Any:
+        rows = db.write(self.caller, db.Query(query, {**self._mine, **parameters}, row))
+        if not rows:
+            raise NotOurs
+        return rows[0]
+
+
+def storable(value: Any) -> Any:
+    """Return JSON without what Postgres cannot keep: NUL, and half of a surrogate pair."""
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        case list():
+            return [storable(item) for item in value]
+        case dict():
+            return {storable(name): storable(item) for name, item in value.items()}
+    return value
+
+
+def _json(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(storable(value))

@@ -1,0 +1,38 @@
+"""The model that answers where no provider is configured: deterministic, instant and free of calls."""
+
+import hashlib
+from uuid import UUID
+
+from functions.runs.conversation import Answer, Conversation
+
+EXCERPT = 200  # characters of the prompt that the mock repeats
+CHARACTERS_A_TOKEN = 4
+
+
+class Mock:
+    """A model that calls no tool and gives the same agent, prompt and model the same text."""
+
+    def __init__(
+        self, agent_id: UUID, name: str, role: str, tool_names: list[str], model: str
+    ) -> None:
+        self._agent = str(agent_id), name, role
+        self._tools = ", ".join(tool_names) or "none"
+        self._model = model
+
+    def ask(self, conversation: Conversation, *, max_tokens: int, seconds: float) -> Answer:
+        """Answer at once."""
+        del max_tokens, seconds
+        prompt = conversation.prompt
+        asked = "\n".join([*self._agent, self._tools, prompt, self._model])
+        fingerprint = hashlib.sha256(asked.encode()).hexdigest()[:12]
+        excerpt = prompt if len(prompt) <= EXCERPT else prompt[:EXCERPT] + "…"
+        _, name, role = self._agent
+        text = (
+            f"[Mock Response] Agent '{name}' (role: {role}) would answer with {self._model}: "
+            f"“{excerpt}” (tools: {self._tools}; answer {fingerprint})"
+        )
+        return Answer(text, [], "stop", _tokens(prompt), _tokens(text))
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text) // CHARACTERS_A_TOKEN)

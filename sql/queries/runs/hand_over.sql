@@ -1,0 +1,12 @@
+-- The run, queued anew for whoever takes it next; no row if it is not this attempt's any more.
+update app.executions
+set status = 'queued',
+    background = true,
+    crashes = 0,
+    owner = null,
+    lease_until = null,
+    waiting_since = now(),
+    limits = %(limits)s,
+    ends_by = now() + make_interval(secs => %(patience)s)
+where id = %(id)s and attempt = %(attempt)s and status = 'running'
+returning status
