@@ -121,6 +121,15 @@ class StepNotFound(ApiError):
     }
 
 
+class SecretNotFound(ApiError):
+    """This tenant has no such secret."""
+
+    status = 404
+    error_code = "SECRET_NOT_FOUND"
+    message = "No such secret"
+    example: ClassVar = {"name": "search_api_key"}
+
+
 class RouteNotFound(ApiError):
     """No such path."""
 
@@ -193,6 +202,18 @@ class ApprovalClosed(ApiError):
     }
 
 
+class IdempotencyKeyInUse(ApiError):
+    """The first request with this `Idempotency-Key` is still at work; `Retry-After` says when."""
+
+    status = 409
+    error_code = "IDEMPOTENCY_KEY_IN_USE"
+    message = "The first request with this Idempotency-Key is not over; try again"
+
+    def __init__(self, **details: object) -> None:
+        super().__init__(**details)
+        self.headers = {"Retry-After": "1"}
+
+
 class PayloadTooLarge(ApiError):
     """API Gateway's own answer: what Lambda takes is 6 MB."""
 
@@ -219,6 +240,14 @@ class ValidationFailed(ApiError):
     example: ClassVar = {
         "errors": [{"field": "body.name", "message": "Field required", "type": "missing"}]
     }
+
+
+class IdempotencyKeyReused(ApiError):
+    """The `Idempotency-Key` of another request: another body, another path."""
+
+    status = 422
+    error_code = "IDEMPOTENCY_KEY_REUSED"
+    message = "Another request had this Idempotency-Key; take a new one for a new request"
 
 
 class UnsupportedModel(ApiError):
