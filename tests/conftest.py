@@ -25,7 +25,10 @@ from mini_agent.settings import settings
 from mini_agent.tenant import Caller
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-TABLES = "app.executions, app.agent_tools, app.agents, app.tools, app.api_keys, app.tenants"
+TABLES = (
+    "app.execution_steps, app.executions, app.idempotency_keys, app.secrets, app.agent_tools,"
+    " app.agents, app.tools, app.api_keys, app.tenants"
+)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ cancelled, no step begins any more.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -31,6 +32,43 @@ class CreatedAt(BaseModel):
 
 class NotOurs(Exception):
     """The run is over, cancelled, or another attempt's: whoever worked on it stops, at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a step ended, and what it used."""
+
+    status: str
+    result: Any
+    response: Mapping[str, Any] | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    def parameters(self, number: int) -> dict[str, Any]:
+        """Return what `runs/finish_step` takes."""
+        return {
+            "number": number,
+            "step_status": self.status,
+            "result": _json(self.result),
+            "response": _json(self.response),
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_usd": self.cost_usd,
+        }
+
+
+def beginning(
+    number: int, kind: str, tool: str | None, arguments: Any, seconds: float
+) -> dict[str, Any]:
+    """Return what `runs/begin_step` takes besides the run and its attempt."""
+    return {
+        "number": number,
+        "kind": kind,
+        "tool": storable(tool),
+        "arguments": _json(arguments),
+        "lease": seconds + LEASE_SECONDS,
+    }
 
 
 class Journal:
@@ -68,48 +106,17 @@ class Journal:
         tool: str | None = None,
         arguments: Any = None,
         seconds: float,
-        again: bool = False,
     ) -> None:
-        """Write a step down whose call may take so long; raises NotOurs."""
-        self._expect(
-            "runs/begin_step",
-            {
-                "number": number,
-                "kind": kind,
-                "tool": tool,
-                "arguments": _json(arguments),
-                "lease": seconds + LEASE_SECONDS,
-                "again": again,
-            },
-            Number,
-        )
+        """Write a step down whose call may take so long; raises NotOurs.
 
-    def finish(
-        self,
-        number: int,
-        *,
-        status: str = "completed",
-        result: Any = None,
-        response: Mapping[str, Any] | None = None,
-        input_tokens: int = 0,
-        output_tokens: int = 0,
-        cost_usd: Decimal = Decimal(0),
-    ) -> None:
+        One that was begun before and not finished is this attempt's from now on.
+        """
+        self._expect("runs/begin_step", beginning(number, kind, tool, arguments, seconds), Number)
+
+    def finish(self, number: int, done: "Done") -> None:
         """Write a step's end down; raises NotOurs if the run is over by now."""
-        ended = self._expect(
-            "runs/finish_step",
-            {
-                "number": number,
-                "step_status": status,
-                "result": _json(result),
-                "response": _json(response),
-                "input_tokens": input_tokens,
-                "output_tokens": output_tokens,
-                "cost_usd": cost_usd,
-            },
-            Now,
-        )
-        if ended.status != "running":
+        now = self._expect("runs/finish_step", done.parameters(number), Now)
+        if now.status != "running":
             raise NotOurs
 
     def await_approval(
@@ -133,12 +140,26 @@ class Journal:
         """Queue the run for whoever takes it next, with new caps; raises NotOurs."""
         self._expect("runs/hand_over", {"limits": Jsonb(limits), "patience": PATIENCE_SECONDS}, Now)
 
-    def end(self, status: str, stop_reason: str, response: str | None) -> Execution:
-        """End the run and return it; as it is, if it is over already or another attempt's."""
-        parameters = {"status": status, "stop_reason": stop_reason, "response": response}
-        ended = db.write(
-            self.caller, db.Query("runs/end", self._mine | storable(parameters), Execution)
-        )
+    def end(
+        self,
+        status: str,
+        stop_reason: str,
+        response: str | None,
+        last: tuple[int, "Done"] | None = None,
+    ) -> Execution:
+        """End the run, and with it its last step; return the run as it is then.
+
+        It is unchanged if it was over already, or is another attempt's.
+        """
+        outcome = {"status": status, "stop_reason": stop_reason, "response": response}
+        statements: list[db.Query[Any]] = [
+            db.Query("runs/end", self._mine | storable(outcome), Execution)
+        ]
+        if last:
+            number, done = last
+            finishing = {**self._mine, **done.parameters(number)}
+            statements.insert(0, db.Query("runs/finish_step", finishing, Now))
+        ended = db.write(self.caller, *statements)
         return ended[0] if ended else self.execution()
 
     def execution(self) -> Execution:

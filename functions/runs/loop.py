@@ -20,7 +20,7 @@ from functions.runs.conversation import (
     ToolSpec,
     Turn,
 )
-from functions.runs.journal import Journal
+from functions.runs.journal import Done, Journal
 from functions.runs.models import Step, StopReason, Taken, ToolToRun
 
 MOST_OUTPUT_TOKENS = 4096
@@ -86,13 +86,18 @@ class Loop:
         entry: CatalogueModel,
         act: Act,
         approvals: Approvals,
+        *,
+        begun: int = 0,
     ) -> None:
+        """`begun` is the number of a step that is in the journal as this attempt's."""
         self.journal, self.model, self.entry = journal, model, entry
         self.act, self.approvals = act, approvals
         self.run: Taken = journal.run
         self.limits = self.run.limits
         self.tools = {tool.name: tool for tool in self.run.definition.tools}
         self.recorded = {step.number: step for step in steps}
+        self.begun = begun
+        self.last: tuple[int, Done] | None = None
         self.number = 0
         self.calls = 0
         self.tokens = self.run.input_tokens + self.run.output_tokens
@@ -111,7 +116,7 @@ class Loop:
             while True:
                 asked = Conversation(instructions, self.run.prompt, specs, turns)
                 answer = self._answer(asked)
-                if not answer.calls or answer.finish in {"length", "refusal"}:
+                if _is_last(answer):
                     return _last(answer)
                 turns.append(Turn(answer, [self._result(call) for call in answer.calls]))
         except Ended as ended:
@@ -130,32 +135,31 @@ class Loop:
             return _revived(step.response)
         seconds = self._afford()
         self.calls += 1
-        self.journal.begin(self.number, "model", seconds=seconds, again=True)
+        if self.number != self.begun:
+            self.journal.begin(self.number, "model", seconds=seconds)
         try:
             answer = self.model.ask(asked, max_tokens=self._most_tokens(), seconds=seconds)
         except ProviderError as error:
-            self.journal.finish(
-                self.number,
-                status="failed",
-                result={"reason": error.reason, "message": error.message},
-            )
-            raise Ended(error.reason) from None
-        price = cost(self.entry, answer.input_tokens, answer.output_tokens)
-        self.tokens += answer.input_tokens + answer.output_tokens
+            self._fail(error.reason, Done("failed", {"reason": error.reason, "error": str(error)}))
+        used = answer.input_tokens, answer.output_tokens
+        price = cost(self.entry, *used)
+        self.tokens += sum(used)
         self.spent += price
-        too_large = len(answer.text) > LONGEST_TEXT
-        self.journal.finish(
-            self.number,
-            status="failed" if too_large else "completed",
-            result={"reason": "output_too_large"} if too_large else _readable(answer),
-            response=None if too_large else asdict(answer),
-            input_tokens=answer.input_tokens,
-            output_tokens=answer.output_tokens,
-            cost_usd=price,
-        )
-        if too_large:
-            raise Ended("output_too_large")
+        if len(answer.text) > LONGEST_TEXT:
+            self._fail(
+                "output_too_large",
+                Done("failed", {"reason": "output_too_large"}, None, *used, price),
+            )
+        done = Done("completed", _readable(answer), asdict(answer), *used, price)
+        if _is_last(answer):
+            self.last = self.number, done  # written down with the run's end
+        else:
+            self.journal.finish(self.number, done)
         return answer
+
+    def _fail(self, reason: StopReason, done: Done) -> NoReturn:
+        self.last = self.number, done
+        raise Ended(reason)
 
     def _result(self, call: Call) -> Result:
         """Return what a call came to; the tool is one of the agent's, or it is refused."""
@@ -179,18 +183,16 @@ class Loop:
             tool=call.name[:100],
             arguments=call.arguments,
             seconds=seconds,
-            again=True,
         )
         if refusal or tool is None or not isinstance(call.arguments, dict):
             content, status = refusal or "", "refused"
         elif step and not tool.idempotent:
             content = "A crash cut this call off; nobody knows what it did, so it is not repeated."
-            self.journal.finish(self.number, status="failed", result={"content": content})
-            raise Ended("interrupted")
+            self._fail("interrupted", Done("failed", {"content": content}))
         else:
             told = self.act(tool, call.arguments, seconds)
             content, status = told.content, "completed" if told.ok else "failed"
-        self.journal.finish(self.number, status=status, result={"content": content})
+        self.journal.finish(self.number, Done(status, {"content": content}))
         return Result(call, content)
 
     def _approved(self, call: Call) -> str | None:
@@ -222,6 +224,11 @@ class Loop:
 
     def _most_tokens(self) -> int:
         return max(1, min(MOST_OUTPUT_TOKENS, self.limits.max_tokens - self.tokens))
+
+
+def _is_last(answer: Answer) -> bool:
+    """Tell whether nothing comes after; calls of an answer that was cut off are not trusted."""
+    return not answer.calls or answer.finish in {"length", "refusal"}
 
 
 def _last(answer: Answer) -> End:

@@ -6,7 +6,6 @@ from uuid import UUID
 from functions.runs.conversation import Answer, Conversation
 
 EXCERPT = 200  # characters of the prompt that the mock repeats
-CHARACTERS_A_TOKEN = 4
 
 
 class Mock:
@@ -31,8 +30,4 @@ class Mock:
             f"[Mock Response] Agent '{name}' (role: {role}) would answer with {self._model}: "
             f"“{excerpt}” (tools: {self._tools}; answer {fingerprint})"
         )
-        return Answer(text, [], "stop", _tokens(prompt), _tokens(text))
-
-
-def _tokens(text: str) -> int:
-    return -(-len(text) // CHARACTERS_A_TOKEN)
+        return Answer(text, [], "stop", input_tokens=0, output_tokens=0)

@@ -9,12 +9,13 @@ from psycopg.types.json import Jsonb
 from functions.runs import background, catalogue, credentials, journal, tools
 from functions.runs.conversation import Call
 from functions.runs.journal import LEASE_SECONDS, PATIENCE_SECONDS, Journal, NotOurs
-from functions.runs.loop import Loop
+from functions.runs.loop import Approvals, Loop
 from functions.runs.models import (
     AgentToRun,
     Execution,
     ModelList,
     ModelOffered,
+    Number,
     Queued,
     Run,
     RunIn,
@@ -149,7 +150,12 @@ def _start(caller: Caller, agent: AgentToRun, asked: RunIn, *, in_background: bo
         "definition": Jsonb(row["definition"]),
         "limits": Jsonb(limits),
     }
-    db.write(caller, db.Query("runs/start", row | told, journal.CreatedAt))
+    statements: list[db.Query[Any]] = [db.Query("runs/start", row | told, journal.CreatedAt)]
+    if not in_background:
+        first = journal.beginning(1, "model", None, None, limits["timeout_seconds"])
+        first |= {"id": row["id"], "attempt": 1}
+        statements.append(db.Query("runs/begin_step", first, Number))
+    db.write(caller, *statements)
     fresh = {"attempt": 1, "crashes": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0}
     taken = Taken(**row, **fresh, steps=0, seconds_left=limits["timeout_seconds"])
     return _Started(RunCaller(caller.tenant_id, taken.id), asked, warning, taken)
@@ -162,22 +168,27 @@ def _warning(agent: AgentToRun) -> str | None:
     return DESCRIBED_ONLY + ", ".join(described) if described else None
 
 
-def conclude(journal: Journal, approvals: Any, *, fresh: bool = False) -> Execution:
-    """Take a run that is ours to its end and return it; raises what `approvals` raise."""
+def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> Execution:
+    """Take a run that is ours to its end and return it; raises what `approvals` raise.
+
+    The first step of a `fresh` run is begun, and there is no other.
+    """
     run = journal.run
     entry = catalogue.load()[run.model]
+    loop = Loop(
+        journal,
+        [] if fresh else journal.steps(),
+        credentials.model(journal.caller, run, entry),
+        entry,
+        tools.Tools(journal.caller),
+        approvals,
+        begun=1 if fresh else 0,
+    )
     try:
-        end = Loop(
-            journal,
-            [] if fresh else journal.steps(),
-            credentials.model(journal.caller, run, entry),
-            entry,
-            tools.Tools(journal.caller),
-            approvals,
-        ).carry_on()
+        end = loop.carry_on()
     except NotOurs:
         return journal.execution()
-    execution = journal.end(end.status, end.stop_reason, end.response)
+    execution = journal.end(end.status, end.stop_reason, end.response, loop.last)
     count("RunsCompleted" if execution.status == "completed" else "RunsNotCompleted")
     return execution
 

@@ -14,7 +14,13 @@ AGENT = {"name": "Ann", "role": "researcher", "description": "Finds things out"}
 TOOL = {"name": "web", "description": "Search the web"}
 RUN = {"prompt": "What is new?", "model": "gpt-4o"}
 
-_ROOM = re.compile(rf"{BASE}/(?P<room>tools|agents|history)(/[^/]+(?P<run>/run\b)?)?")
+_ROOM = re.compile(
+    rf"{BASE}/(?P<room>tools|agents|models|executions|history|usage|secrets)"
+    r"(/[^/]+(?P<way>/run\b|/events\b)?)?"
+)
+_ROOMS = {"models": "runs", "usage": "history", "/run": "runs", "/events": "events"}
+"""The rooms that are not called as their paths are."""
+ROOMS = ("/tools", "/agents", "/models", "/executions", "/history", "/usage", "/secrets")
 LIMIT_HEADERS = {"x-ratelimit-limit", "x-ratelimit-window", "ratelimit-policy"}
 KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
 """On top of those, while Redis answers."""
@@ -23,7 +29,8 @@ KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
 def handler_of(path: str) -> Handler:
     """Return the handler of the room that a path (without its query) belongs to."""
     match = _ROOM.match(path)
-    room = "system" if not match else "runs" if match["run"] else match["room"]
+    named = (match["way"] or match["room"]) if match else "system"
+    room = _ROOMS.get(named, named)
     handler: Handler = importlib.import_module(f"functions.{room}.app").handler
     return handler
 
@@ -42,7 +49,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send a request; a path that starts with `/tools` and the like is below `/api/v1`."""
-        if path.startswith(("/tools", "/agents", "/history")):
+        if path.startswith(ROOMS):
             path = BASE + path
         answer = self.send(method, path, body, headers)
         check(answer)

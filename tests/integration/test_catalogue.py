@@ -14,7 +14,10 @@ API_MAY = {
     "tools": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "agents": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "agent_tools": {"SELECT", "INSERT", "DELETE"},
-    "executions": {"SELECT", "INSERT"},
+    "executions": {"SELECT", "INSERT", "UPDATE"},
+    "execution_steps": {"SELECT", "INSERT", "UPDATE"},
+    "secrets": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "idempotency_keys": {"SELECT", "INSERT", "UPDATE"},
 }
 OWN_ROWS = (
     "case c.relname when 'tenants' then '(id = app.tenant_id())'"
@@ -45,7 +48,7 @@ def tables_open_to_other_tenants(admin: Connection) -> set[str]:
 
 
 def policies_past_the_tenant(admin: Connection) -> set[str]:
-    """Permissive policies add up, so every one but the keyring's must be the tenant's."""
+    """Permissive policies add up, so every one but those of roles nobody is must be the tenant's."""
     return found(
         admin,
         f"""
@@ -54,6 +57,8 @@ def policies_past_the_tenant(admin: Connection) -> set[str]:
         where (pg_get_expr(p.polqual, p.polrelid) <> {OWN_ROWS}
                or pg_get_expr(p.polwithcheck, p.polrelid) <> {OWN_ROWS})
           and not (p.polroles = array['map_keyring'::regrole::oid] and p.polcmd = 'r')
+          and not (p.polroles = array['map_janitor'::regrole::oid]
+                   and c.relname in ('executions', 'idempotency_keys'))
         """,
     )
 
@@ -151,7 +156,7 @@ def roles_above_their_station(admin: Connection) -> set[str]:
         select r.rolname from pg_roles r
         where r.rolname like 'map\\_%' and (
             r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb or r.rolreplication
-            or (r.rolname in ('map_owner', 'map_keyring')) = r.rolcanlogin
+            or (r.rolname in ('map_owner', 'map_keyring', 'map_janitor')) = r.rolcanlogin
             or r.rolname <> 'map_migrator'
                and exists (select from pg_auth_members m where m.member = r.oid))
         """,
@@ -163,7 +168,7 @@ def logins_that_own_something(admin: Connection) -> set[str]:
         admin,
         """
         select r.rolname from pg_roles r
-        where r.rolname in ('map_api', 'map_authorizer', 'map_migrator') and exists (
+        where r.rolname in ('map_api', 'map_authorizer', 'map_sweeper', 'map_migrator') and exists (
             select from pg_shdepend d where d.refclassid = 'pg_authid'::regclass
               and d.refobjid = r.oid and d.deptype = 'o')
         """,
@@ -175,11 +180,11 @@ def places_where_a_login_may_create(admin: Connection) -> set[str]:
         admin,
         """
         select r.rolname || ' in ' || n.nspname from pg_roles r, pg_namespace n
-        where r.rolname in ('map_api', 'map_authorizer')
+        where r.rolname in ('map_api', 'map_authorizer', 'map_sweeper')
           and has_schema_privilege(r.oid, n.oid, 'create')
         union all
         select r.rolname || ' ' || p from pg_roles r, unnest(array['create', 'temporary']) p
-        where r.rolname in ('map_api', 'map_authorizer')
+        where r.rolname in ('map_api', 'map_authorizer', 'map_sweeper')
           and has_database_privilege(r.oid, current_database(), p)
         """,
     )
@@ -310,11 +315,23 @@ def functions(admin: Connection, role: str) -> set[str]:
     )
 
 
-def test_the_api_may_not_change_history_nor_read_tenants_or_keys(admin: Connection) -> None:
+def test_the_api_may_not_delete_history_nor_read_tenants_or_keys(admin: Connection) -> None:
     assert privileges(admin, "map_api") == API_MAY
-    assert functions(admin, "map_api") == {"tenant_id", "enter_tenant"}
+    assert functions(admin, "map_api") == {"tenant_id", "enter_tenant", "enter_run"}
 
 
 def test_the_authorizer_may_authenticate_and_nothing_else(admin: Connection) -> None:
     assert privileges(admin, "map_authorizer") == {}
     assert functions(admin, "map_authorizer") == {"authenticate"}
+
+
+def test_the_sweeper_may_sweep_and_nothing_else(admin: Connection) -> None:
+    assert privileges(admin, "map_sweeper") == {}
+    assert functions(admin, "map_sweeper") == {"sweep"}
+
+
+def test_who_sweeps_may_touch_runs_and_stored_answers_alone(admin: Connection) -> None:
+    assert privileges(admin, "map_janitor") == {
+        "executions": {"SELECT", "UPDATE"},
+        "idempotency_keys": {"SELECT", "UPDATE", "DELETE"},
+    }

@@ -13,13 +13,14 @@ from tests.databases import connect, numbered, query_names
 ROOT = Path(__file__).parents[2]
 CODE = [ROOT / "functions", ROOT / "layers" / "shared" / "mini_agent"]
 FILES = query_names()
+ROLES = {"authorizer": "map_authorizer", "sweep": "map_sweeper"}
 
 
 @pytest.mark.parametrize("query", FILES)
 def test_a_query_is_valid_and_allowed_for_the_role_that_runs_it(
     postgres: backends.Server, query: str
 ) -> None:
-    role = "map_authorizer" if query.startswith("authorizer/") else "map_api"
+    role = ROLES.get(query.partition("/")[0], "map_api")
     with connect(postgres, role) as conn:
         conn.execute(f"prepare this as {numbered(query)}".encode())
         [count] = conn.execute(

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from functions.authorizer.app import identify
-from functions.runs import adapter
-from functions.runs.models import AgentToRun
+from functions.runs import mock
+from functions.runs.conversation import Answer as ModelAnswer
 from local import backends
 from mini_agent import db, keys
 from tests.conftest import MakeTenant
@@ -176,8 +176,9 @@ def test_a_refused_write_is_at_most_two_round_trips_more_than_a_read(
     assert trips[1] == 1
 
 
-def test_a_run_is_a_read_and_a_write(wire: Wire, client: Client, ids: dict[str, str]) -> None:
-    assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 2, 1)
+def test_a_run_is_a_read_and_two_writes(wire: Wire, client: Client, ids: dict[str, str]) -> None:
+    """It is written down, with its first step, before the model is asked, and once it is over."""
+    assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 2 + 2, 1)
 
 
 def open_transactions(admin: Connection) -> int:
@@ -193,11 +194,11 @@ def test_no_transaction_is_open_while_the_model_thinks(
     agent = client.agent()
     seen = []
 
-    def complete(_agent: AgentToRun, _prompt: str, _model: str) -> str:
+    def ask(*_: object, **__: object) -> ModelAnswer:
         seen.append(open_transactions(admin))
-        return "An answer"
+        return ModelAnswer("An answer", [], "stop", 1, 1)
 
-    monkeypatch.setattr(adapter, "complete", complete)
+    monkeypatch.setattr(mock.Mock, "ask", ask)
     client.run(agent)
     assert seen == [0]
     assert db._connection

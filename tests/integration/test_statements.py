@@ -21,9 +21,13 @@ from tests.integration.client import Client
 
 LONGEST = 16 * 1024
 QUERIES = {numbered(name).strip(): name for name in query_names()}
-ALLOWED = {"select app.enter_tenant($1, $2)", "BEGIN", "COMMIT", "ROLLBACK", *QUERIES}
+ALLOWED = {
+    *("select app.enter_tenant($1, $2)", "select app.enter_run($1, $2)"),
+    *("BEGIN", "COMMIT", "ROLLBACK"),
+    *QUERIES,
+}
 LOGGED = re.compile(
-    r"^(?P<user>map_api|map_authorizer) LOG:  (?:statement|execute (?P<name>[^:]*)): "
+    r"^(?P<user>map_api|map_authorizer|map_sweeper) LOG:  (?:statement|execute (?P<name>[^:]*)): "
     r"(?P<text>.*(?:\n\t.*)*)",
     re.MULTILINE,
 )

@@ -1,5 +1,5 @@
 -- The step, written down before its call goes out; no row if the run is not this attempt's any more:
--- over, cancelled or taken by another. One that a crash cut off is taken over, if `again` says so.
+-- over, cancelled or taken by another. One that a crash cut off is taken over.
 with live as (
     update app.executions
     set lease_until = now() + make_interval(secs => %(lease)s), steps = %(number)s
@@ -13,5 +13,5 @@ select live.id, %(number)s, %(kind)s, 'running', %(attempt)s, %(tool)s, %(argume
 from live
 on conflict (tenant_id, execution_id, number) do update
 set attempt = excluded.attempt, started_at = now()
-where s.status = 'running' and %(again)s
+where s.status = 'running'
 returning s.number
