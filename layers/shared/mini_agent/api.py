@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mini_agent import answers, errors, ratelimit
+from mini_agent import answers, errors, idempotency, ratelimit
 from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 from mini_agent.tenant import Caller
@@ -32,7 +32,7 @@ Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 _ADDRESS = {"host", "x-forwarded-port"}
 _EXPOSED = (
     "Location, Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining,"
-    " X-RateLimit-Window, RateLimit, RateLimit-Policy"
+    " X-RateLimit-Window, RateLimit, RateLimit-Policy, Idempotency-Replayed"
 )
 
 
@@ -61,7 +61,13 @@ authorize = _Authorize()
 
 
 class _Route(APIRoute):
-    """A route that takes JSON bodies only, and whose every failure is answered in one shape."""
+    """A route that takes JSON bodies only, and whose every failure is answered in one shape.
+
+    A POST with an `Idempotency-Key` has its effect once.
+    """
+
+    joins = True
+    """Whether all that a request does is one transaction, which its key can be stored in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -70,11 +76,29 @@ class _Route(APIRoute):
             try:
                 if self.body_field and not await _is_json(request):
                     raise errors.UnsupportedMediaType
-                return await handle(request)
+                key = await self._key(request)
+                if key is None:
+                    return await handle(request)
+                # Before the stored answer is told: the handler's own check comes after it.
+                caller = await authorize(request, self._needed())
+                return await idempotency.once(caller, key, lambda: handle(request))
             except Exception as error:  # noqa: BLE001 - every failure is answered
                 return _answer(error, request.scope)
 
         return guarded
+
+    async def _key(self, request: Request) -> idempotency.Key | None:
+        if self.joins and request.method == "POST":
+            return await idempotency.key(request)
+        return None
+
+    def _needed(self) -> SecurityScopes:
+        depended = self.dependant.dependencies
+        return SecurityScopes([s for d in depended for s in d.own_oauth_scopes or ()])
+
+
+class _ApartRoute(_Route):
+    joins = False
 
 
 async def _is_json(request: Request) -> bool:
@@ -82,8 +106,13 @@ async def _is_json(request: Request) -> bool:
     return media_type == "application/json" or not await request.body()
 
 
-def router(prefix: str = "", *, public: bool = False, **options: Any) -> APIRouter:
-    """Return a router whose routes document what any of them may answer."""
+def router(
+    prefix: str = "", *, public: bool = False, joins: bool = True, **options: Any
+) -> APIRouter:
+    """Return a router whose routes document what any of them may answer.
+
+    Where none `joins`, they keep their own transactions and see to `Idempotency-Key` themselves.
+    """
     anyone = (errors.MethodNotAllowed, errors.InternalServerError)
     callers = (
         errors.MissingApiKey,
@@ -97,7 +126,7 @@ def router(prefix: str = "", *, public: bool = False, **options: Any) -> APIRout
     )
     return APIRouter(
         prefix=prefix,
-        route_class=_Route,
+        route_class=_Route if joins else _ApartRoute,
         redirect_slashes=False,
         responses=errors.responses(*anyone, *(() if public else callers)),
         **options,

@@ -5,8 +5,8 @@ read costs one round trip, a write one more for its COMMIT. Nothing here leaves 
 (no SET, no named statement), so RDS Proxy can give each transaction another connection.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
@@ -34,6 +34,7 @@ GAVE_UP_STATES = ("57014", "55P03")  # statement_timeout, lock_timeout
 
 Connection = psycopg.Connection[Any]
 _connection: Connection | None = None
+_joined: "Joined | None" = None
 
 
 class ConnectionLost(ServiceUnavailable):
@@ -61,7 +62,7 @@ def read(caller: Caller | RunCaller, *asked: Query[Any]) -> Any:
     Raises InvalidApiKey if the key was revoked meanwhile, ServiceUnavailable without a database,
     DeadlineExceeded where the database gave up.
     """
-    rows = _repeatable(lambda conn: _exchange(conn, caller, asked))
+    rows = _joined.send(caller, asked) if _joined else _alone(caller, asked)[1]
     return rows[0] if len(rows) == 1 else tuple(rows)
 
 
@@ -72,17 +73,98 @@ def write(
 ) -> list[Row]:
     """Run statements in one transaction as the caller's tenant; return the last one's rows.
 
-    The transaction has ended when this returns. `refusals` gives the error that a violated
-    constraint means, by the constraint's name; besides, raises what `read` raises.
+    The transaction has ended when this returns, unless it is `joined`. `refusals` gives the error
+    that a violated constraint means, by the constraint's name; besides, raises what `read` raises.
     """
     try:
-        conn, rows = _repeatable(lambda c: (c, _exchange(c, caller, statements, begin=True)))
-        # Not repeated: once COMMIT is out, nobody can tell whether it arrived.
-        _guarded(conn, lambda c: c.commit())
+        return _joined.change(caller, statements)[-1] if _joined else _written(caller, statements)
     except psycopg.IntegrityError as error:
         refusal = (refusals or {}).get(error.diag.constraint_name or "")
         raise (refusal or error) from error
+
+
+def _written(caller: Caller | RunCaller, statements: tuple[Query[Row], ...]) -> list[Row]:
+    conn, rows = _alone(caller, statements, begin=True)
+    # Not repeated: once COMMIT is out, nobody can tell whether it arrived.
+    _guarded(conn, lambda c: c.commit())
     return rows[-1]
+
+
+def _alone(
+    caller: Caller | RunCaller, statements: tuple[Query[Any], ...], *, begin: bool = False
+) -> tuple[Connection, list[list[Any]]]:
+    return _repeatable(lambda conn: (conn, _exchange(conn, caller, statements, begin=begin)))
+
+
+def after_commit(work: Callable[[], object]) -> None:
+    """Do what must not come before the effect: now, or once a joined transaction is through."""
+    if _joined:
+        _joined.afterwards.append(work)
+    else:
+        work()
+
+
+class Joined:
+    """One transaction for several reads and writes; it begins with the first of them.
+
+    A failure ends it without effect. Reads after that go alone; a write would be half an effect, so
+    it is refused.
+    """
+
+    def __init__(self) -> None:
+        self.afterwards: list[Callable[[], object]] = []
+        self._conn: Connection | None = None
+        self._failed = False
+
+    def send(self, caller: Caller | RunCaller, asked: tuple[Query[Any], ...]) -> list[list[Any]]:
+        """Return the rows of reads."""
+        if self._failed:
+            return _alone(caller, asked)[1]
+        return self.change(caller, asked)
+
+    def change(
+        self, caller: Caller | RunCaller, statements: tuple[Query[Any], ...], *, end: bool = False
+    ) -> list[list[Any]]:
+        """Return the rows of writes, or of anything with a COMMIT behind it."""
+        if self._failed:
+            raise RuntimeError("the transaction that this belongs to has failed")
+        conn = self._conn
+        try:
+            if conn:
+                return _guarded(conn, lambda c: _exchange(c, caller, statements, end=end))
+            self._conn, rows = _alone(caller, statements, begin=True)
+        except BaseException:
+            self._failed = True
+            raise
+        return rows
+
+    def commit(self, caller: Caller | RunCaller, last: Query[Row]) -> list[Row]:
+        """End the transaction with a last statement, one round trip for both; return its rows."""
+        if self._conn or self._failed:
+            [rows] = self.change(caller, (last,), end=True)
+            self._conn = None
+        else:
+            rows = _written(caller, (last,))
+        for work in self.afterwards:
+            work()
+        return rows
+
+    def roll_back(self) -> None:
+        """End the transaction without effect, unless it is over."""
+        if self._conn and not self._failed:
+            _leave_clean(self._conn)
+
+
+@contextmanager
+def joined() -> Iterator[Joined]:
+    """Let what reads and writes meanwhile share one transaction, which ends here at the latest."""
+    global _joined  # noqa: PLW0603 - as is the sandbox's one request
+    _joined = transaction = Joined()
+    try:
+        yield transaction
+    finally:
+        _joined = None
+        transaction.roll_back()
 
 
 def call(name: str, parameters: Mapping[str, Any], row: type[Row]) -> list[Row]:
@@ -102,12 +184,14 @@ def _exchange(
     statements: tuple[Query[Any], ...],
     *,
     begin: bool = False,
+    end: bool = False,
 ) -> list[list[Any]]:
     """Send everything at once and collect the answers: one round trip.
 
-    Without BEGIN, what is sent up to the pipeline's end is one implicit transaction, which keeps
-    the entered tenant in force for the queries behind it. This is the one place that decides to use a
-    pipeline: see `docs/operations.md` for the metric that shows whether RDS Proxy pins on it.
+    Without BEGIN, now or before, what is sent up to the pipeline's end is one implicit transaction,
+    which keeps the entered tenant in force for the queries behind it. This is the one place that
+    decides to use a pipeline: see `docs/operations.md` for the metric that shows whether RDS Proxy
+    pins on it.
     """
     with conn.pipeline():
         if begin:
@@ -117,6 +201,8 @@ def _exchange(
             conn.cursor(row_factory=class_row(s.row)).execute(queries.load(s.name), s.parameters)
             for s in statements
         ]
+        if end:
+            conn.execute("COMMIT")
     return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
