@@ -19,7 +19,7 @@ router = api.router("/api/v1/executions", tags=["Runs"])
 @router.get(
     "/{execution_id}", summary="Get a run", responses=errors.responses(errors.ExecutionNotFound)
 )
-async def get_execution(caller: Reader, execution_id: UUID) -> Execution:
+async def get_run(caller: Reader, execution_id: UUID) -> Execution:
     """Read how far a run is, what it used and what it cost."""
     return service.get(caller, execution_id)
 
@@ -39,7 +39,7 @@ async def list_steps(caller: Reader, execution_id: UUID) -> StepList:
     summary="Cancel a run",
     responses=errors.responses(errors.ExecutionNotFound, errors.ExecutionAlreadyFinished),
 )
-async def cancel_execution(caller: Writer, execution_id: UUID) -> Execution:
+async def cancel_run(caller: Writer, execution_id: UUID) -> Execution:
     """Cancel a run: a call that is under way ends, and no other begins."""
     return service.cancel(caller, execution_id)
 
@@ -54,7 +54,7 @@ async def cancel_execution(caller: Writer, execution_id: UUID) -> Execution:
         errors.UnsupportedMediaType,
     ),
 )
-async def decide(
+async def decide_approval(
     caller: Writer,
     execution_id: UUID,
     step: Annotated[int, Path(ge=1, le=1_000_000)],

@@ -13,8 +13,10 @@ from mini_agent.tenant import RunCaller
 def start(run: RunCaller) -> None:
     """Hand a queued run to the worker, under the run's id: a second start of it starts nothing.
 
-    Raises ServiceUnavailable; the run stays queued then, and the sweep ends it.
+    Raises ServiceUnavailable.
     """
+    if not settings().worker_function:
+        raise ServiceUnavailable(reason="background")
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
 
     payload = {"tenant_id": str(run.tenant_id), "execution_id": str(run.execution_id)}

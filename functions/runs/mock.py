@@ -1,4 +1,4 @@
-"""The model that answers where no provider is configured: deterministic, instant and free of calls."""
+"""The model that answers where no provider is configured: deterministic, at once and for free."""
 
 import hashlib
 from uuid import UUID

@@ -15,6 +15,7 @@ from functions.runs.models import (
     Execution,
     ModelList,
     ModelOffered,
+    Now,
     Number,
     Queued,
     Run,
@@ -26,6 +27,7 @@ from mini_agent import db
 from mini_agent.errors import (
     DeadlineExceeded,
     ModelProviderFailed,
+    ServiceUnavailable,
     TenantIsolationViolation,
     UnsupportedModel,
 )
@@ -34,6 +36,8 @@ from mini_agent.tenant import Caller, RunCaller
 
 NO_TOOLS = "This agent has no tools; it answered from the model alone"
 DESCRIBED_ONLY = "The model is told of these tools, but cannot call them without an endpoint: "
+MOST_CRASHES = 3
+"""So many attempts in a row that finish no step, and a run is given up."""
 PROVIDER_REASONS = {
     "rate_limited",
     "provider_unavailable",
@@ -72,14 +76,17 @@ def run(caller: Caller, agent_id: UUID, asked: RunIn, *, in_background: bool) ->
     if not found:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
     started = _start(caller, found[0], asked, in_background=in_background)
-    if in_background:
-        background.start(started.caller)
-        return started.queued()
     try:
-        return told(started.finish())
+        if not in_background:
+            return told(started.finish())
     except HandedOver:
+        pass
+    try:
         background.start(started.caller)
-        return started.queued()
+    except ServiceUnavailable:
+        db.write(started.caller, db.Query("runs/abandon", {"id": started.taken.id}, Now))
+        raise
+    return started.queued()
 
 
 class HandedOver(Exception):
@@ -164,8 +171,22 @@ def _start(caller: Caller, agent: AgentToRun, asked: RunIn, *, in_background: bo
 def _warning(agent: AgentToRun) -> str | None:
     if not agent.tools:
         return NO_TOOLS
-    described = [tool.name for tool in agent.tools if not tool.endpoint]
+    described = [tool.name for tool in agent.tools if tool.endpoint is None]
     return DESCRIBED_ONLY + ", ".join(described) if described else None
+
+
+def work(run: RunCaller, owner: str, approvals: Approvals) -> Execution | None:
+    """Work on a run in the background until it is over, and return it.
+
+    None if it is not the owner's to have. Raises what `approvals` raise.
+    """
+    journal = Journal.take(run, owner)
+    if journal is None:
+        return None
+    if journal.run.crashes > MOST_CRASHES:
+        count("RunsCrashed")
+        return journal.end("failed", "crashed", None)
+    return conclude(journal, approvals)
 
 
 def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> Execution:

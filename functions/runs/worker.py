@@ -15,11 +15,8 @@ from aws_durable_execution_sdk_python.exceptions import CallbackError, Invocatio
 from functions.runs import service
 from functions.runs.conversation import Call
 from functions.runs.journal import Journal
-from mini_agent.telemetry import count, logger, metrics
+from mini_agent.telemetry import logger, metrics
 from mini_agent.tenant import RunCaller
-
-MOST_CRASHES = 3
-"""So many attempts in a row that finish no step, and the run is given up."""
 
 
 class Woken(Exception):
@@ -73,23 +70,14 @@ def _work(event: dict[str, str], context: DurableContext) -> str:
     approvals = Callbacks(context)
     while True:
         try:
-            return _attempt(run, owner, approvals)
+            over = service.work(run, owner, approvals)
         except Woken:
             continue
         except Exception as error:
             # What nobody foresaw: the engine calls again, some seconds later.
             logger.exception("a run's attempt failed")
             raise InvocationError(type(error).__name__) from error
-
-
-def _attempt(run: RunCaller, owner: str, approvals: Callbacks) -> str:
-    journal = Journal.take(run, owner)
-    if journal is None:
-        return "not ours"
-    if journal.run.crashes > MOST_CRASHES:
-        count("RunsCrashed")
-        return journal.end("failed", "crashed", None).status
-    return service.conclude(journal, approvals).status
+        return over.status if over else "not ours"
 
 
 @logger.inject_lambda_context(clear_state=True)

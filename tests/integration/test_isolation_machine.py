@@ -81,6 +81,12 @@ class Tenant:
         return page
 
 
+def without_time(execution: Json) -> Json:
+    """An execution without how long it took, which the model cannot know."""
+    assert execution.pop("duration_ms") >= 0
+    return execution
+
+
 def taken(things: dict[str, Json], name: str | None, but: str = "") -> bool:
     return any(thing["name"] == name for key, thing in things.items() if key != but)
 
@@ -262,6 +268,8 @@ class Platform(RuleBasedStateMachine):
             "response": made["response"],
             "status": "completed",
             "created_at": made["executed_at"],
+            "stop_reason": "answered",
+            **made["usage"],
         }
         return made["execution_id"]
 
@@ -271,7 +279,7 @@ class Platform(RuleBasedStateMachine):
         answer = tenant.ask("GET", f"/history/{execution}")
         if execution not in tenant.executions:
             return refused(answer, 404, "EXECUTION_NOT_FOUND", execution_id=execution)
-        assert (answer.status, answer.json) == (200, tenant.executions[execution])
+        assert (answer.status, without_time(answer.json)) == (200, tenant.executions[execution])
         return None
 
     @rule(who=whose, agent_name=names)
@@ -295,8 +303,9 @@ class Platform(RuleBasedStateMachine):
     def list_history(self, who: int, agent: str) -> None:
         tenant = self.turn(who)
         newest_first = list(tenant.executions.values())[::-1]
-        assert tenant.listed("/history") == newest_first
-        assert tenant.listed("/history", f"&agent_id={agent}") == [
+        assert [without_time(run) for run in tenant.listed("/history")] == newest_first
+        of_agent = tenant.listed("/history", f"&agent_id={agent}")
+        assert [without_time(run) for run in of_agent] == [
             execution for execution in newest_first if execution["agent_id"] == agent
         ]
 

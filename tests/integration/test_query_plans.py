@@ -44,7 +44,12 @@ FILL = """
 FILTERS: dict[str, dict[str, object]] = {
     "tools": {"name": None, "agent_name": None},
     "agents": {"name": None, "role": None, "tool_name": None},
-    "history": dict.fromkeys(("agent_id", "model", "status", "created_after", "created_before")),
+    "history": dict.fromkeys(
+        (
+            *("agent_id", "model", "status", "created_after", "created_before"),
+            *("stop_reason", "min_cost_usd", "min_duration_ms"),
+        )
+    ),
 }
 LISTS: list[tuple[str, dict[str, object]]] = [
     ("tools", {}),

@@ -26,6 +26,16 @@ def filled(admin: Connection, tenant: Caller, stranger: Caller) -> None:
                 " select id, name, 'm', 'p', 'completed' from app.agents"
                 " where tenant_id = app.tenant_id()"
             )
+            admin.execute(
+                "insert into app.execution_steps (execution_id, number, kind, status, attempt)"
+                " select id, 1, 'model', 'completed', 1 from app.executions"
+                " where tenant_id = app.tenant_id()"
+            )
+            admin.execute("insert into app.secrets (name, sealed) values ('s', '\\x00')")
+            admin.execute(
+                "insert into app.idempotency_keys (route, key, fingerprint)"
+                " values ('r', 'k', '\\x00')"
+            )
 
 
 def row_for(table: str, tenant: Caller) -> str:
@@ -35,6 +45,9 @@ def row_for(table: str, tenant: Caller) -> str:
         "agents": "gen_random_uuid(), 'new', 'new', 'new'",
         "agent_tools": "gen_random_uuid(), gen_random_uuid()",
         "executions": "gen_random_uuid(), gen_random_uuid(), 'a', 'm', 'p', 'r', 'completed'",
+        "execution_steps": "gen_random_uuid(), 1, 'model', 'completed', 1",
+        "secrets": "gen_random_uuid(), 'new', '\\x00'",
+        "idempotency_keys": "'r', 'new', '\\x00'",
     }[table]
     return f"insert into app.{table} values ('{tenant.tenant_id}', {columns})"
 
@@ -46,7 +59,7 @@ def test_without_a_tenant_nothing_is_seen_and_nothing_written(
         for table, may in API_MAY.items():
             assert conn.execute(f"select from app.{table}").rowcount == 0
             if "UPDATE" in may:
-                assert conn.execute(f"update app.{table} set name = 'x'").rowcount == 0
+                assert conn.execute(f"update app.{table} set tenant_id = tenant_id").rowcount == 0
             if "DELETE" in may:
                 assert conn.execute(f"delete from app.{table}").rowcount == 0
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):

@@ -31,9 +31,22 @@ ENDPOINTS = {
     "GET /api/v1/agents/{agent_id}": ("agents:read", {200, 404}),
     "PUT /api/v1/agents/{agent_id}": ("agents:write", {200, 404, 409, 415}),
     "DELETE /api/v1/agents/{agent_id}": ("agents:write", {204, 404}),
-    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 415}),
+    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 202, 415, 502}),
+    "GET /api/v1/models": ("runs:read", {200}),
+    "GET /api/v1/executions/{execution_id}": ("runs:read", {200, 404}),
+    "GET /api/v1/executions/{execution_id}/steps": ("runs:read", {200, 404}),
+    "GET /api/v1/executions/{execution_id}/events": ("runs:read", {200, 204, 404}),
+    "POST /api/v1/executions/{execution_id}/cancel": ("runs:write", {200, 404, 409}),
+    "POST /api/v1/executions/{execution_id}/approvals/{step}": (
+        "runs:write",
+        {200, 404, 409, 415},
+    ),
+    "PUT /api/v1/secrets/{name}": ("secrets:write", {200, 415}),
+    "GET /api/v1/secrets": ("secrets:read", {200}),
+    "DELETE /api/v1/secrets/{name}": ("secrets:write", {204, 404}),
     "GET /api/v1/history": ("history:read", {200}),
     "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
+    "GET /api/v1/usage": ("history:read", {200}),
 }
 ALL = {401, 403, 405, 413, 422, 429, 500, 503, 504}
 PUBLIC = {"GET /health": {200, 405, 500}, "GET /ready": {200, 405, 500, 503}}
@@ -96,11 +109,23 @@ def test_every_error_has_an_example_of_the_right_shape_and_status() -> None:
 def test_every_answer_declares_its_headers() -> None:
     for name, status, answer in answers():
         assert "X-Request-Id" in answer["headers"]
-        assert ("Retry-After" in answer["headers"]) == (status in {"429", "503"})
-        assert ("Location" in answer["headers"]) == (status == "201")
+        posted = name.startswith("POST")
+        assert ("Retry-After" in answer["headers"]) == (
+            status in {"429", "503"} or (posted and status == "409")
+        )
+        assert ("Idempotency-Replayed" in answer["headers"]) == (posted and status < "300")
+        assert ("Location" in answer["headers"]) == (status in {"201", "202"})
         assert ("Allow" in answer["headers"]) == (status == "405")
         limited = name in ENDPOINTS and status not in {"401", "413"}
         assert ("X-RateLimit-Remaining" in answer["headers"]) == limited
+
+
+def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> None:
+    for name, operation in operations():
+        parameters = operation.get("parameters", [])
+        taken = {p["name"]: p["required"] for p in parameters if p["in"] == "header"}
+        assert ("Idempotency-Key" in taken) == name.startswith("POST")
+        assert not taken.get("Idempotency-Key")
 
 
 def models() -> list[type[BaseModel]]:
@@ -135,5 +160,5 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         for _, operation in operations()
         if "requestBody" in operation
     }
-    assert used == {"ToolIn", "ToolChange", "AgentIn", "AgentChange", "RunIn"}
+    assert used == {"ToolIn", "ToolChange", "AgentIn", "AgentChange", "RunIn", "SecretIn"}
     assert used | {"Tool", "Agent", "Run", "Execution"} <= schemas

@@ -13,7 +13,7 @@ set status = 'running',
     ),
     waiting_since = null,
     ends_by = now() + make_interval(
-        secs => (limits ->> 'timeout_seconds')::double precision + %(lease)s
+        secs => (limits ->> 'timeout_seconds')::double precision + %(lease)s::integer
     )
 where id = %(id)s
   and status in ('queued', 'running', 'waiting_approval')

@@ -1,0 +1,103 @@
+"""Runs with a scripted model: what it says next, and what its tools do, is the test's to choose."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import pytest
+
+from functions.runs import background, credentials, service, tools
+from functions.runs.conversation import Answer, Call, Conversation
+from functions.runs.journal import Journal
+from functions.runs.loop import Told
+from functions.runs.models import Execution, ToolToRun
+from mini_agent.tenant import RunCaller
+
+Said = Answer | Exception | Callable[[Conversation], Answer]
+
+
+def say(text: str = "Done", **fields: Any) -> Answer:
+    """An answer that ends a run."""
+    return replace(Answer(text, [], "stop", 10, 5), **fields)
+
+
+def ask_for(*names: str, arguments: Any = None) -> Answer:
+    """An answer that asks for tool calls."""
+    calls = [Call(f"call-{name}", name, arguments or {"q": name}) for name in names]
+    return Answer("", calls, "tool_calls", 10, 5, {"raw": "state"})
+
+
+class Model:
+    """Says one thing after the other, and the last for ever."""
+
+    def __init__(self, *script: Said) -> None:
+        self.script, self.asked = list(script), list[Conversation]()
+
+    def ask(self, conversation: Conversation, *, max_tokens: int, seconds: float) -> Answer:
+        assert max_tokens > 0
+        assert seconds > 0
+        said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        self.asked.append(conversation)
+        if isinstance(said, Exception):
+            raise said
+        return said(conversation) if callable(said) else said
+
+
+class Outside:
+    """What the tools of all agents do: by default they say their arguments."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.does: Callable[[str], str] = lambda name: f"{name} says hello"
+
+    def __call__(self, tool: ToolToRun, arguments: dict[str, Any], seconds: float) -> Told:
+        assert seconds > 0
+        self.calls.append((tool.name, arguments))
+        return Told(ok=True, content=self.does(tool.name))
+
+
+class Waiting(Exception):
+    """The run waits for a person."""
+
+
+class Waits:
+    """Waits as the worker does, without an engine behind it."""
+
+    def __init__(self) -> None:
+        self.passes: list[int] = []
+
+    def wait(self, journal: Journal, number: int, call: Call, seconds: int) -> NoReturn:
+        journal.await_approval(
+            number,
+            tool=call.name,
+            arguments=call.arguments,
+            callback="",
+            seconds=seconds,
+        )
+        raise Waiting
+
+    def passed(self, number: int) -> None:
+        self.passes.append(number)
+
+
+class Engine:
+    """Takes what is queued, and works on it when it is told to."""
+
+    def __init__(self) -> None:
+        self.queued: list[RunCaller] = []
+
+    def work(self, run: RunCaller, owner: str = "engine") -> Execution | None:
+        """Do what the worker does; None if it may not have the run."""
+        return service.work(run, owner, Waits())
+
+
+@contextmanager
+def scripted(monkeypatch: pytest.MonkeyPatch, model: Model, outside: Outside) -> Iterator[Engine]:
+    """Put a scripted model, its tools and an engine in the place of real ones."""
+    engine = Engine()
+    with monkeypatch.context() as patch:
+        patch.setattr(credentials, "model", lambda *_: model)
+        patch.setattr(tools, "Tools", lambda _: outside)
+        patch.setattr(background, "start", engine.queued.append)
+        yield engine
