@@ -7,12 +7,17 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from mini_agent import VERSION
-from mini_agent.errors import RateLimitExceeded
+from mini_agent import VERSION, idempotency
+from mini_agent.errors import (
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    RateLimitExceeded,
+    responses,
+)
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "functions" / "system" / "openapi.json"
-ROOMS = ("tools", "agents", "runs", "executions", "events", "history", "system")
+ROOMS = ("tools", "agents", "runs", "executions", "events", "history", "secrets", "system")
 DESCRIPTION = """\
 Register tools, make agents that use them, run the agents, read the history. Every call but the
 health checks carries an API key in `X-API-KEY` and acts for that key's tenant alone.
@@ -41,12 +46,48 @@ def document() -> dict[str, Any]:
         app.include_router(importlib.import_module(f"functions.{room}.app").router)
     made = app.openapi()
     for path in made["paths"].values():
-        for operation in path.values():
-            _add_headers(operation)
+        for method, operation in path.items():
+            if method == "post":
+                _add_idempotency(operation)
+            _add_headers(operation, posted=method == "post")
     return made
 
 
-def _add_headers(operation: dict[str, Any]) -> None:
+def _add_idempotency(operation: dict[str, Any]) -> None:
+    operation.setdefault("parameters", []).append(
+        {
+            "name": idempotency.HEADER,
+            "in": "header",
+            "required": False,
+            "description": "Sent again within 24 hours with the same key and the same body, the"
+            " request has no second effect and gets its first answer",
+            "schema": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": idempotency.LONGEST,
+                "pattern": "^[!-~]+$",
+            },
+        }
+    )
+    for status, answer in responses(IdempotencyKeyInUse, IdempotencyKeyReused).items():
+        documented = operation["responses"].setdefault(
+            str(status),
+            {
+                "description": "",
+                "content": {
+                    "application/json": {
+                        "schema": {"$ref": "#/components/schemas/ErrorBody"},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        examples = documented["content"]["application/json"]["examples"]
+        examples |= answer["content"]["application/json"]["examples"]
+        documented["description"] = ", ".join(examples)
+
+
+def _add_headers(operation: dict[str, Any], *, posted: bool) -> None:
     for status, answer in operation["responses"].items():
         headers = {"X-Request-Id": _header("Quote it when you ask for help", "string")}
         if "security" in operation and status not in {"401", "413"}:
@@ -57,6 +98,13 @@ def _add_headers(operation: dict[str, Any]) -> None:
             }
         if status in {str(RateLimitExceeded.status), "503"}:
             headers["Retry-After"] = _header("Seconds to wait", "integer")
+        if posted and status.startswith("2"):
+            headers |= {
+                name: _header("Of an answer that was given before", "string", always=False)
+                for name in idempotency.REPLAYED
+            }
+        if posted and status == str(IdempotencyKeyInUse.status):
+            headers["Retry-After"] = _header("Seconds to wait", "integer", always=False)
         if status == "201":
             headers["Location"] = _header("Path of what was made", "string")
         if status == "405":
