@@ -105,8 +105,8 @@ def _add_headers(operation: dict[str, Any], *, posted: bool) -> None:
             }
         if posted and status == str(IdempotencyKeyInUse.status):
             headers["Retry-After"] = _header("Seconds to wait", "integer", always=False)
-        if status == "201":
-            headers["Location"] = _header("Path of what was made", "string")
+        if status in {"201", "202"}:
+            headers["Location"] = _header("Path of what was made, or is being made", "string")
         if status == "405":
             headers["Allow"] = _header("Methods of this path", "string")
         answer["headers"] = headers

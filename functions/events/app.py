@@ -34,7 +34,9 @@ router = api.router("/api/v1/executions", tags=["Runs"])
         **errors.responses(errors.ExecutionNotFound),
     },
 )
-async def follow_run(caller: Reader, execution_id: UUID, last_event_id: LastEventId = 0) -> Response:
+async def follow_run(
+    caller: Reader, execution_id: UUID, last_event_id: LastEventId = 0
+) -> Response:
     """Wait until there is something to tell, tell it, and end; a standard client reconnects.
 
     Events: `step_started`, `step_finished`, and `run_finished`, which is the last.

@@ -86,6 +86,10 @@ def _one(found: list[Execution], execution_id: UUID) -> Execution:
 
 def _wake(callback: str) -> None:
     """Call the run back that waits; it reads the decision itself, so one call is as good as two."""
+    db.after_commit(lambda: _call_back(callback))
+
+
+def _call_back(callback: str) -> None:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
 
     try:

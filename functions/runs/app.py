@@ -7,7 +7,7 @@ from fastapi import Header, Request, Response, Security
 
 from functions.runs import service
 from functions.runs.models import ModelList, Queued, Run, RunIn
-from mini_agent import api, errors
+from mini_agent import api, errors, idempotency
 from mini_agent.tenant import Caller
 
 Runner = Annotated[Caller, Security(api.authorize, scopes=["runs:write"])]
@@ -20,7 +20,7 @@ Preference = Annotated[
     ),
 ]
 
-router = api.router("/api/v1", tags=["Runs"])
+router = api.router("/api/v1", tags=["Runs"], joins=False)
 
 
 @router.post(
@@ -51,12 +51,17 @@ async def run_agent(
     A run whose tool call needs a person's approval goes on in the background, too.
     """
     preferences = {part.strip().lower() for part in prefer.replace(";", ",").split(",")}
-    run = service.run(caller, agent_id, asked, in_background="respond-async" in preferences)
+    in_background = "respond-async" in preferences
+    key = await idempotency.key(request)
+    run = service.run(caller, agent_id, asked, in_background=in_background, key=key)
+    if isinstance(run, service.Replayed):
+        response.headers.update(idempotency.REPLAYED)
+        run = run.run
     if isinstance(run, Queued):
         response.status_code = 202
         base = api.location(request, "").partition("/agents/")[0]
         response.headers["Location"] = f"{base}/executions/{run.execution_id}"
-        if "respond-async" in preferences:
+        if in_background:
             response.headers["Preference-Applied"] = "respond-async"
     return run
 

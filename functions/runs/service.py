@@ -1,5 +1,6 @@
 """The rules of a run."""
 
+import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
@@ -23,9 +24,11 @@ from functions.runs.models import (
     Taken,
     Usage,
 )
-from mini_agent import db
+from mini_agent import db, idempotency
 from mini_agent.errors import (
+    ApiError,
     DeadlineExceeded,
+    IdempotencyKeyInUse,
     ModelProviderFailed,
     ServiceUnavailable,
     TenantIsolationViolation,
@@ -38,6 +41,9 @@ NO_TOOLS = "This agent has no tools; it answered from the model alone"
 DESCRIBED_ONLY = "The model is told of these tools, but cannot call them without an endpoint: "
 MOST_CRASHES = 3
 """So many attempts in a row that finish no step, and a run is given up."""
+REPLAY_SECONDS = 20.0
+"""How long a request waits for the run that an earlier one with its key has begun."""
+REPLAY_PAUSE_SECONDS = 0.1
 PROVIDER_REASONS = {
     "rate_limited",
     "provider_unavailable",
@@ -63,11 +69,26 @@ def models() -> ModelList:
     )
 
 
-def run(caller: Caller, agent_id: UUID, asked: RunIn, *, in_background: bool) -> Run | Queued:
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A run that an earlier request began, with the same `Idempotency-Key`."""
+
+    run: "Run | Queued"
+
+
+def run(
+    caller: Caller,
+    agent_id: UUID,
+    asked: RunIn,
+    *,
+    in_background: bool,
+    key: idempotency.Key | None = None,
+) -> Run | Queued | Replayed:
     """Run an agent and return the run: over, or queued where nobody waits or a person must approve.
 
     Raises UnsupportedModel, TenantIsolationViolation for an agent that is not the tenant's,
-    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background is away.
+    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background is away, and, with
+    a key, IdempotencyKeyReused and IdempotencyKeyInUse.
     """
     supported = catalogue.load()
     if asked.model not in supported:
@@ -75,7 +96,9 @@ def run(caller: Caller, agent_id: UUID, asked: RunIn, *, in_background: bool) ->
     found = db.read(caller, db.Query("runs/agent", {"id": agent_id}, AgentToRun))
     if not found:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
-    started = _start(caller, found[0], asked, in_background=in_background)
+    started = _start(caller, found[0], asked, key, in_background=in_background)
+    if isinstance(started, UUID):
+        return _again(caller, started)
     try:
         if not in_background:
             return told(started.finish())
@@ -87,6 +110,24 @@ def run(caller: Caller, agent_id: UUID, asked: RunIn, *, in_background: bool) ->
         db.write(started.caller, db.Query("runs/abandon", {"id": started.taken.id}, Now))
         raise
     return started.queued()
+
+
+def _again(caller: Caller, execution_id: UUID) -> Replayed:
+    """Return the run that an earlier request began, when that is answered; raises as `run` does."""
+    end = time.monotonic() + REPLAY_SECONDS
+    while True:
+        [execution] = db.read(caller, db.Query("runs/get", {"id": execution_id}, Execution))
+        if execution.background:
+            return Replayed(_queued(execution))
+        if execution.finished_at:
+            try:
+                return Replayed(told(execution))
+            except ApiError as error:
+                error.headers |= idempotency.REPLAYED
+                raise
+        if time.monotonic() > end:
+            raise IdempotencyKeyInUse
+        time.sleep(REPLAY_PAUSE_SECONDS)
 
 
 class HandedOver(Exception):
@@ -124,16 +165,28 @@ class _Started:
 
     def queued(self) -> Queued:
         """Return what is told of a run in the background."""
-        return Queued(
-            execution_id=self.taken.id,
-            agent_id=self.taken.agent_id,
-            agent_name=self.taken.agent_name,
-            model=self.taken.model,
-            warning=self.warning,
-        )
+        return _queued(self.taken, warning=self.warning)
 
 
-def _start(caller: Caller, agent: AgentToRun, asked: RunIn, *, in_background: bool) -> _Started:
+def _queued(run: Taken | Execution, warning: str | None = None) -> Queued:
+    return Queued(
+        execution_id=run.id,
+        agent_id=run.agent_id,
+        agent_name=run.agent_name,
+        model=run.model,
+        warning=run.warning if isinstance(run, Execution) else warning,
+    )
+
+
+def _start(
+    caller: Caller,
+    agent: AgentToRun,
+    asked: RunIn,
+    key: idempotency.Key | None,
+    *,
+    in_background: bool,
+) -> _Started | UUID:
+    """Write a new run down, or return the id of the one that the key has begun before."""
     limits = asked.limits(background=in_background)
     row: dict[str, Any] = {
         "id": uuid4(),
@@ -162,10 +215,24 @@ def _start(caller: Caller, agent: AgentToRun, asked: RunIn, *, in_background: bo
         first = journal.beginning(1, "model", None, None, limits["timeout_seconds"])
         first |= {"id": row["id"], "attempt": 1}
         statements.append(db.Query("runs/begin_step", first, Number))
-    db.write(caller, *statements)
+    if key is None:
+        db.write(caller, *statements)
+    else:
+        with db.joined() as transaction:
+            if stored := idempotency.claim(caller, key, row["id"]):
+                return _begun(stored)
+            for statement in statements[:-1]:
+                db.write(caller, statement)
+            transaction.commit(caller, statements[-1])
     fresh = {"attempt": 1, "crashes": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0}
     taken = Taken(**row, **fresh, steps=0, seconds_left=limits["timeout_seconds"])
     return _Started(RunCaller(caller.tenant_id, taken.id), asked, warning, taken)
+
+
+def _begun(stored: idempotency.Stored) -> UUID:
+    if stored.execution_id is None:
+        raise RuntimeError("a run's key has no run")
+    return stored.execution_id
 
 
 def _warning(agent: AgentToRun) -> str | None:

@@ -543,3 +543,60 @@ def test_an_owner_comes_back_at_once_and_another_after_the_lease(
     with pytest.raises(NotOurs):
         first.begin(1, "model", seconds=1)
     second.begin(1, "model", seconds=1)
+
+
+# ── The same request again ──────────────────────────────────────────────────────────────────────
+KEY = {"Idempotency-Key": "once"}
+
+
+def test_a_run_that_is_asked_for_again_is_told_again(
+    client: Client, agent: dict[str, Any], engine: Engine, model: Model
+) -> None:
+    path = f"/agents/{agent['id']}/run"
+    first, second = (client("POST", path, RUN, KEY) for _ in range(2))
+    assert (first.status, second.status, second.text) == (200, 200, first.text)
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert len(model.asked) == 1
+    reused = client("POST", path, RUN | {"prompt": "Another"}, KEY)
+    assert (reused.status, reused.error_code) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+
+def test_a_background_run_that_is_asked_for_again_is_started_once(
+    client: Client, agent: dict[str, Any], engine: Engine
+) -> None:
+    path, headers = f"/agents/{agent['id']}/run", {"Prefer": "respond-async", **KEY}
+    first = client("POST", path, RUN, headers)
+    engine.work(engine.queued[0])
+    second = client("POST", path, RUN, headers)
+    assert (first.status, second.status, second.text) == (202, 202, first.text)
+    assert second.headers["location"] == first.headers["location"]
+    assert len(engine.queued) == 1
+
+
+def test_a_run_that_failed_fails_again_without_asking_anybody(
+    client: Client, agent: dict[str, Any], engine: Engine, model: Model
+) -> None:
+    model.script = [ProviderError("rate_limited", "Busy")]
+    path = f"/agents/{agent['id']}/run"
+    first, second = (client("POST", path, RUN, KEY) for _ in range(2))
+    assert (first.status, second.status, second.text) == (502, 502, first.text)
+    assert second.headers["idempotency-replayed"] == "true"
+    assert len(model.asked) == 1
+
+
+def test_a_run_that_is_still_under_way_is_a_conflict(
+    client: Client,
+    agent: dict[str, Any],
+    engine: Engine,
+    model: Model,
+    admin: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = f"/agents/{agent['id']}/run"
+    client("POST", path, RUN, KEY)
+    admin.execute("update app.executions set status = 'running', finished_at = null")
+    monkeypatch.setattr("functions.runs.service.REPLAY_SECONDS", 0.2)
+    second = client("POST", path, RUN, KEY)
+    assert (second.status, second.error_code) == (409, "IDEMPOTENCY_KEY_IN_USE")
+    assert len(model.asked) == 1

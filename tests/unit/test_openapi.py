@@ -31,7 +31,7 @@ ENDPOINTS = {
     "GET /api/v1/agents/{agent_id}": ("agents:read", {200, 404}),
     "PUT /api/v1/agents/{agent_id}": ("agents:write", {200, 404, 409, 415}),
     "DELETE /api/v1/agents/{agent_id}": ("agents:write", {204, 404}),
-    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 202, 415, 502}),
+    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 202, 409, 415, 502}),
     "GET /api/v1/models": ("runs:read", {200}),
     "GET /api/v1/executions/{execution_id}": ("runs:read", {200, 404}),
     "GET /api/v1/executions/{execution_id}/steps": ("runs:read", {200, 404}),
@@ -160,5 +160,13 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         for _, operation in operations()
         if "requestBody" in operation
     }
-    assert used == {"ToolIn", "ToolChange", "AgentIn", "AgentChange", "RunIn", "SecretIn"}
+    assert used == {
+        "ToolIn",
+        "ToolChange",
+        "AgentIn",
+        "AgentChange",
+        "RunIn",
+        "SecretIn",
+        "ApprovalIn",
+    }
     assert used | {"Tool", "Agent", "Run", "Execution"} <= schemas
