@@ -228,7 +228,7 @@ def _http(deadline: float) -> Any:
     import httpx2  # noqa: PLC0415
 
     class Capped(httpx2.AsyncByteStream):
-        def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        def __init__(self, stream: Any) -> None:
             self._stream = stream
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -243,7 +243,6 @@ def _http(deadline: float) -> Any:
             await self._stream.aclose()
 
     async def bound(response: httpx2.Response) -> None:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = Capped(response.stream)
         # Unasked for, and a way to send far more than MOST_BYTES.
         response.headers.pop("Content-Encoding", None)
@@ -276,7 +275,8 @@ class _Sender:
         from urllib3 import HTTPResponse  # noqa: PLC0415
 
         left = self._left()
-        session = URLLib3Session(timeout=(min(left, CONNECT_SECONDS), left))
+        timeout: Any = (min(left, CONNECT_SECONDS), left)
+        session = URLLib3Session(timeout=timeout)
         request.stream_output = True  # or the session would read it all
         response: Any = session.send(request)
         body = bytearray()
@@ -381,17 +381,19 @@ def _reason(error: BaseException) -> Reason:
     from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
     from pydantic_ai import exceptions as e  # noqa: PLC0415
 
-    match error:
-        case _TooLarge():
-            return "output_too_large"
-        case TimeoutError() | e.ModelTimeoutError():
-            return "timeout"
-        case e.ModelRateLimitError() | e.ModelQuotaExceededError():
-            return "rate_limited"
-        case e.ModelAuthenticationError() | NoCredentialsError():
-            return "credentials_refused"
-        case e.ModelUnavailableError() | e.ModelServerError() | e.ModelConnectionError():
-            return "provider_unavailable"
-        case e.ModelHTTPError() if 400 <= error.status_code < 500:  # noqa: PLR2004
-            return "request_refused"
-    return "bad_answer"
+    reasons: dict[Reason, tuple[type[BaseException], ...]] = {
+        "output_too_large": (_TooLarge,),
+        "timeout": (TimeoutError, e.ModelTimeoutError),
+        "rate_limited": (e.ModelRateLimitError, e.ModelQuotaExceededError),
+        "credentials_refused": (e.ModelAuthenticationError, NoCredentialsError),
+        "provider_unavailable": (
+            e.ModelUnavailableError,
+            e.ModelServerError,
+            e.ModelConnectionError,
+        ),
+    }
+    for reason, types in reasons.items():
+        if isinstance(error, types):
+            return reason
+    refused = isinstance(error, e.ModelHTTPError) and 400 <= error.status_code < 500  # noqa: PLR2004
+    return "request_refused" if refused else "bad_answer"
