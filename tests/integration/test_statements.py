@@ -6,18 +6,21 @@ inside a stored function it does not see.
 """
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from functions.authorizer.app import handler as authorizer
+from functions.sweep.app import handler as sweep
 from local import backends
 from mini_agent import keys, queries
-from tests.conftest import MakeTenant
+from tests.conftest import Connection, MakeTenant
 from tests.databases import configured, connect, numbered, query_names
 from tests.events import Context
-from tests.integration.client import Client
+from tests.integration.client import RUN, Client
+from tests.integration.running import Model, Outside, Waiting, ask_for, say, scripted
 
 LONGEST = 16 * 1024
 QUERIES = {numbered(name).strip(): name for name in query_names()}
@@ -95,13 +98,59 @@ def use_everything(client: Client, key: str) -> None:
     assert client("POST", f"/agents/{nothing}/run", {"prompt": "?", "model": "gpt-4"}).status == 403
     for (method, path), status in expected.items():
         assert client(method, path).status == status
+    assert client("GET", "/usage").status == 200
+    keyed = {"Idempotency-Key": "once"}
+    assert client("POST", "/tools", {"name": "k", "description": "k"}, keyed).status == 201
+    assert client("POST", "/tools", {"name": "k", "description": "k"}, keyed).status == 201
+
+
+def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every statement of runs that go on in the background, wait for people and fail."""
+    model = Model(ask_for("guarded"), say())
+    with scripted(monkeypatch, model, Outside()) as engine:
+        tool = client.tool("guarded")
+        agent = client.agent("Guarded", tool_ids=[tool["id"]])
+        admin.execute("update app.tools set requires_approval = true")
+        assert client("POST", f"/agents/{agent['id']}/run", RUN).status == 202  # handed over
+        [run] = engine.queued
+        with pytest.raises(Waiting):
+            engine.work(run)
+        path = f"/executions/{run.execution_id}"
+        for way in ("", "/steps", "/events"):
+            assert client("GET", path + way).status == 200
+        for decision, status in (("approve", 200), ("reject", 409)):
+            answer = client("POST", f"{path}/approvals/2", {"decision": decision})
+            assert answer.status == status
+        engine.work(run)
+        assert client("POST", f"{path}/cancel").status == 409
+        keyed = {"Idempotency-Key": "once"}
+        for _ in range(2):
+            assert client("POST", f"/agents/{agent['id']}/run", RUN, keyed).status == 200
+    refused = client("POST", f"/agents/{agent['id']}/run", RUN, {"Prefer": "respond-async"})
+    assert refused.status == 503
+    with configured(database_user="map_sweeper"):
+        assert sweep({}, Context()) == {"ended": 0, "forgotten": 0}
+
+
+def use_secrets(client: Client) -> None:
+    """Every operation on secrets, and a run that looks for the tenant's own key."""
+    sealing = "local:" + urlsafe_b64encode(bytes(32)).decode()
+    with configured(secrets_key=sealing):
+        for name in ("one", "two"):
+            assert client("PUT", f"/secrets/{name}", {"value": "secret"}).status == 200
+        assert client("GET", "/secrets?include_total=true").status == 200
+        assert client("DELETE", "/secrets/one").status == 204
+        client.run(client.agent("Keyed"))
 
 
 def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
-    log: Log, make_tenant: MakeTenant
+    log: Log, make_tenant: MakeTenant, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = keys.generate()
-    use_everything(Client(make_tenant(key=key)), key)
+    client = Client(make_tenant(key=key))
+    use_everything(client, key)
+    use_runs(client, admin, monkeypatch)
+    use_secrets(client)
 
     sent = list(log)
 
