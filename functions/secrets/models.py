@@ -4,35 +4,22 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    Secret,
-    StringConstraints,
-)
+from pydantic import BaseModel, ConfigDict, Field, Secret, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from mini_agent.fields import VISIBLE
 from mini_agent.page import PageQuery
-
-LONGEST_BYTES = 4096
-"""What KMS seals at once."""
 
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
-
-def _short_enough(text: str) -> str:
-    if len(text.encode()) > LONGEST_BYTES:
-        raise ValueError(f"at most {LONGEST_BYTES} bytes of UTF-8")
-    return text
-
-
+# What a header can carry, and no more bytes than KMS seals at once (4096); lines for a PEM.
 Value = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=4000, pattern=VISIBLE),
-    AfterValidator(_short_enough),
+    StringConstraints(
+        strip_whitespace=True,
+        min_length=1,
+        max_length=4000,
+        pattern=r"^[\t\n\r -~]*[!-~][\t\n\r -~]*$",
+    ),
 ]
 
 
