@@ -335,10 +335,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client has gone
+            super().handle()
+
     def do_POST(self) -> None:
         assert isinstance(self.server, _Server)
-        with suppress(ConnectionError):  # the client has gone
-            self.server.fake.answer(self)
+        self.server.fake.answer(self)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
