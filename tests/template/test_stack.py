@@ -40,7 +40,7 @@ MANAGED = {
 
 def test_every_function_has_a_role_of_its_own() -> None:
     roles = [json.dumps(f["Properties"]["Role"]) for f in FUNCTIONS.values()]
-    assert len(roles) == 7
+    assert len(roles) == 11
     assert len(set(roles)) == len(roles)
 
 
@@ -86,7 +86,7 @@ def test_old_versions_go_since_their_snapshots_cost() -> None:
 
 def test_a_deployment_goes_back_when_an_alarm_fires() -> None:
     groups = of_type(RESOURCES, "AWS::CodeDeploy::DeploymentGroup")
-    assert len(groups) == 6  # every function but migrate
+    assert len(groups) == 10  # every function but migrate
     for group in groups.values():
         assert "ServerErrors" in json.dumps(group["Properties"]["AlarmConfiguration"])
 
@@ -98,8 +98,14 @@ def test_each_function_may_reach_only_what_it_is_for() -> None:
     for name, function in FUNCTIONS.items():
         role = RESOURCES[function["Properties"]["Role"]["Fn::GetAtt"][0]]
         granted = set(re.findall(r"Outputs\.(\w+Access)", json.dumps(role)))
-        kinds = {"MigrateFunction": "MigratorAccess", "AuthorizerFunction": "AuthorizerAccess"}
-        assert granted == {kinds.get(name, "ApiAccess")}, name
+        kinds = {
+            "MigrateFunction": {"MigratorAccess"},
+            "AuthorizerFunction": {"AuthorizerAccess"},
+            "SweepFunction": {"SweeperAccess"},
+            "RunsFunction": {"ApiAccess", "ModelsAccess"},
+            "SecretsFunction": {"ApiAccess", "SealAccess"},
+        }
+        assert granted == kinds.get(name, {"ApiAccess"}), name
 
 
 def test_each_database_user_is_for_one_kind_of_function() -> None:
@@ -112,7 +118,24 @@ def test_each_database_user_is_for_one_kind_of_function() -> None:
         "ApiAccess": {"map_api"},
         "AuthorizerAccess": {"map_authorizer"},
         "MigratorAccess": {"map_migrator", "map_admin"},
+        "SweeperAccess": {"map_sweeper"},
+        "SealAccess": set(),
+        "ModelsAccess": set(),
     }
+
+
+def test_who_seals_secrets_cannot_read_them_and_both_name_the_tenant() -> None:
+    policies = of_type(STACKS["data.yaml"]["Resources"], "AWS::IAM::ManagedPolicy")
+    named = {"Null": {"kms:EncryptionContext:tenant_id": "false"}}
+    may = {
+        (name, statement["Action"])
+        for name, policy in policies.items()
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if str(statement["Action"]).startswith("kms:")
+        and "ViaService" not in json.dumps(statement["Condition"])
+        and statement["Condition"] == named
+    }
+    assert may == {("SealAccess", "kms:Encrypt"), ("ModelsAccess", "kms:Decrypt")}
 
 
 def test_only_the_proxy_reads_the_owners_secret() -> None:
@@ -184,7 +207,7 @@ def test_only_the_system_function_answers_without_a_key() -> None:
 
 def test_what_is_kept_is_encrypted_with_the_stacks_key() -> None:
     data = STACKS["data.yaml"]["Resources"]
-    for name in ("Cluster", "Cache", "Peppers"):
+    for name in ("Cluster", "Cache", "Peppers", "Providers"):
         assert data[name]["Properties"]["KmsKeyId"] == {"Ref": "Key"}, name
     assert data["Cluster"]["Properties"]["StorageEncrypted"] is True
     assert data["Proxy"]["Properties"]["RequireTLS"] is True
@@ -201,6 +224,7 @@ def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     assert kept == {
         ("data.yaml", "Cluster"): "Snapshot",
         ("data.yaml", "Peppers"): "Retain",
+        ("data.yaml", "Providers"): "Delete",
         ("foundation.yaml", "Key"): "Retain",
     }
 
