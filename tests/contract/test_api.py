@@ -199,7 +199,7 @@ ERRORS = [
         for room in ("tools", "agents", "history")
         for query in ("limit=0", "limit=abc", "offset=10001", "cursor=x", "include_total=2", "x=1")
     ),
-    Row("GET", "/history?status=running", None, 422, "VALIDATION_ERROR"),
+    Row("GET", "/history?status=done", None, 422, "VALIDATION_ERROR"),
     Row("GET", "/history?created_after=2024-01-15", None, 422, "VALIDATION_ERROR"),
     # A path or a method that is not there, known to the gateway or to the function only.
     *(
