@@ -97,6 +97,9 @@ lock: $(VENV)/.dev ## lock the dependencies of pyproject.toml anew
 	$(LOCK) --group dev -o requirements/dev.txt
 	$(LOCK) --group local -c requirements/dev.txt -o requirements/run.txt
 	$(LOCK) -c requirements/dev.txt -o layers/dependencies/requirements.txt
+	@# What the one layer has, the other need not have.
+	$(LOCK) --group models -c requirements/dev.txt -o layers/models/requirements.txt \
+		$$(sed -n 's/^\([a-z0-9-]*\)[=[].*/--no-emit-package \1/p' layers/dependencies/requirements.txt)
 
 # ── What commands need ──────────────────────────────────────────────────────────────────────────
 $(VENV)/.run $(VENV)/.dev: $(VENV)/.%: requirements/%.txt
