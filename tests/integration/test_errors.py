@@ -42,6 +42,8 @@ ROUTES = [
     ("POST", f"/agents/{ID}/run", RUN, "runs:write", 403),
     ("GET", "/history", None, "history:read", 200),
     ("GET", f"/history/{ID}", None, "history:read", 404),
+    ("GET", "/secrets", None, "secrets:read", 200),
+    ("DELETE", f"/secrets/{ID}", None, "secrets:write", 404),
 ]
 every_route = pytest.mark.parametrize(
     ("method", "path", "body", "scope", "status"),
@@ -114,6 +116,8 @@ def test_a_route_takes_its_one_scope_and_no_other(
         (f"/agents/{ID}/run", "POST"),
         ("/history", "GET"),
         (f"/history/{ID}", "GET"),
+        ("/secrets", "GET"),
+        (f"/secrets/{ID}", "DELETE, PUT"),
         ("/health", "GET"),
         ("/ready", "GET"),
         ("/docs", "GET"),

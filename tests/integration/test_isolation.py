@@ -15,15 +15,19 @@ import pytest
 
 from local import openapi
 from tests.conftest import Connection
+from tests.databases import configured
 from tests.events import Answer
 from tests.integration.client import AGENT, RUN, Client
 
 NAMES_NOTHING = {
     *("limit", "offset", "include_total", "status", "created_after", "created_before"),
     *("stop_reason", "min_cost_usd", "min_duration_ms", "prefer", "last-event-id", "step"),
+    "Idempotency-Key",  # a header: test_idempotency.py
 }
 OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
-TABLES = ("tools", "agents", "agent_tools", "executions", "execution_steps")
+TABLES = ("tools", "agents", "agent_tools", "executions", "execution_steps", "secrets")
+MAKES = {("put", "/secrets/{name}", "name")}
+"""Makes what it names: test_a_name_that_another_tenant_has_is_free."""
 
 Place = tuple[str, str, str]  # method, path, and the parameter or field
 
@@ -71,6 +75,8 @@ PLACES: dict[Place, Case] = {
     ),
     ("get", "/usage", "agent_id"): Case("agent", 200, 200, query="?agent_id={}"),
     ("get", "/usage", "model"): Case("model", 200, 200, query="?model={}"),
+    ("delete", "/secrets/{name}", "name"): Case("secret", 204, 404),
+    **listing("/secrets"),
     **listing("/tools", name="tool_name", agent_name="agent_name"),
     **listing("/agents", name="agent_name", role="role", tool_name="tool_name"),
     **listing("/history", agent_id="agent", model="model"),
@@ -106,9 +112,11 @@ def furnished(client: Client, name: str, model: str) -> Having:
     agent = client.agent(f"{name}'s agent", role=f"{name}'s role", tool_ids=[used["id"]])
     client.agent(f"{name}'s other agent")
     runs = [client.run(agent, model=model) for _ in range(2)]
+    for secret in (str(uuid4()), str(uuid4())):  # as long as nobody's: answers tell their length
+        assert client("PUT", f"/secrets/{secret}", {"value": "value"}).status == 200
     cursors = {
         f"cursor of {path}": client("GET", f"{path}?limit=1").json["next_cursor"]
-        for path in ("/tools", "/agents", "/history")
+        for path in ("/tools", "/agents", "/history", "/secrets")
     }
     return Having(
         client,
@@ -121,8 +129,15 @@ def furnished(client: Client, name: str, model: str) -> Having:
             "role": agent["role"],
             "execution": runs[0]["execution_id"],
             "model": model,
+            "secret": secret,
         },
     )
+
+
+@pytest.fixture(autouse=True)
+def sealing() -> Iterator[None]:
+    with configured(secrets_key="local:" + base64.urlsafe_b64encode(bytes(32)).decode()):
+        yield
 
 
 @pytest.fixture
@@ -171,7 +186,7 @@ def rows(admin: Connection, client: Client) -> list[Any]:
 
 
 def test_every_place_where_a_request_can_name_something_is_tried() -> None:
-    assert set(places(openapi.document())) == PLACES.keys()
+    assert set(places(openapi.document())) == PLACES.keys() | MAKES
 
 
 @pytest.mark.parametrize("place", PLACES, ids=" ".join)
@@ -207,7 +222,7 @@ def test_the_same_request_works_with_what_the_tenant_has_itself(
 
 def test_a_list_without_filters_has_nothing_of_another_tenant(own: Having, foreign: Having) -> None:
     theirs = set(foreign.of.values()) - {foreign.of["model"]}
-    for path in ("/tools", "/agents", "/history"):
+    for path in ("/tools", "/agents", "/history", "/secrets"):
         page = own.client("GET", f"{path}?limit=100&include_total=true")
         assert page.json["total"] == len(page.json["items"]) == 2
         assert not [value for value in theirs if value in page.text]
@@ -218,3 +233,8 @@ def test_a_name_that_another_tenant_has_is_free(own: Having, foreign: Having) ->
     own.client.agent(foreign.of["agent_name"])
     renamed = own.client("PUT", f"/tools/{own.of['tool']}", {"name": "foreign's tool"})
     assert renamed.status == 200
+    before = foreign.client("GET", "/secrets").json
+    mine = own.client("PUT", f"/secrets/{foreign.of['secret']}", {"value": "mine"})
+    assert (mine.status, mine.json["name"]) == (200, foreign.of["secret"])
+    assert mine.json["created_at"] == mine.json["updated_at"]
+    assert foreign.client("GET", "/secrets").json == before

@@ -176,6 +176,15 @@ def test_a_refused_write_is_at_most_two_round_trips_more_than_a_read(
     assert trips[1] == 1
 
 
+def test_an_idempotency_key_costs_one_round_trip_and_its_replay_two_in_all(
+    wire: Wire, client: Client, ids: dict[str, str]
+) -> None:
+    def send() -> Answer:
+        return client("POST", "/tools", TOOL | {"name": "new"}, {"Idempotency-Key": "key"})
+
+    assert [wire.trips(send) for _ in range(2)] == [(2 + 1, 1), (2, 1)]
+
+
 def test_a_run_is_a_read_and_two_writes(wire: Wire, client: Client, ids: dict[str, str]) -> None:
     """It is written down, with its first step, before the model is asked, and once it is over."""
     assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 2 + 2, 1)
