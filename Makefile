@@ -26,7 +26,7 @@ clean: ## remove the data of `make run`, and nothing else; DATA=.data
 	@if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; then \
 		echo "make run still uses $(DATA): stop it first"; exit 1; fi
 	@cd "$(DATA)" 2>/dev/null || exit 0; \
-		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock
+		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key
 	@rmdir "$(DATA)" 2>/dev/null || true
 	@echo "removed the data in $(DATA)"
 

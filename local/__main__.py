@@ -8,8 +8,10 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import signal
 import sys
+from base64 import urlsafe_b64encode
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +96,9 @@ class _Run:
             "DatabaseName": backends.DATABASE,
             "RedisUrl": f"unix://{cache.socket}",
             "KeyPeppers": json.dumps(PEPPERS),
+            "Providers": json.dumps(_providers()),
+            "SecretsKey": _secrets_key(data / "secrets.key"),
+            "PlainHttp": "true",
         }
         logs = data / "logs"
         logs.mkdir(exist_ok=True)
@@ -155,6 +160,25 @@ class _Run:
             else:
                 names = sorted({Path(path).name for _, path in changes})
                 _say(f"reloaded after a change of {', '.join(names)}")
+
+
+def _providers() -> dict[str, dict[str, str]]:
+    """Return the model providers whose keys are in the environment, under their own names."""
+    found = {}
+    for provider in ("openai", "anthropic"):
+        named = {name: f"{provider}_{name}".upper() for name in ("api_key", "base_url")}
+        settings = {name: os.environ[key] for name, key in named.items() if os.environ.get(key)}
+        if settings:
+            found[provider] = {"api_key": "none", **settings}  # some servers ask for no key
+    return found
+
+
+def _secrets_key(file: Path) -> str:
+    """Return what seals the tenants' secrets here; made at the first start, for the owner alone."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(f"local:{urlsafe_b64encode(secrets.token_bytes(32)).decode()}")
+    return file.read_text()
 
 
 def _watches() -> list[AsyncIterator[set[watchfiles.main.FileChange]]]:

@@ -87,13 +87,13 @@ def run(
     """Run an agent and return the run: over, or queued where nobody waits or a person must approve.
 
     Raises UnsupportedModel, TenantIsolationViolation for an agent that is not the tenant's,
-    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background is away, and, with
-    a key, IdempotencyKeyReused and IdempotencyKeyInUse.
+    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background is away, and,
+    with a key, IdempotencyKeyReused and IdempotencyKeyInUse.
     """
     supported = catalogue.load()
     if asked.model not in supported:
         raise UnsupportedModel(model=asked.model, supported_models=list(supported))
-    found = db.read(caller, db.Query("runs/agent", {"id": agent_id}, AgentToRun))
+    found = db.read(caller, db.Query("runs/agent", {"agent_id": agent_id}, AgentToRun))
     if not found:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
     started = _start(caller, found[0], asked, key, in_background=in_background)
@@ -268,7 +268,7 @@ def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> 
         [] if fresh else journal.steps(),
         credentials.model(journal.caller, run, entry),
         entry,
-        tools.Tools(journal.caller),
+        tools.call,
         approvals,
         begun=1 if fresh else 0,
     )

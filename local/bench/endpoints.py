@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
+
+from psycopg.types.json import Jsonb
 
 from local.bench.data import KEY
 from local.proxy import Request
@@ -131,12 +133,20 @@ def _agents(data: Data) -> list[Endpoint]:
         return Case("DELETE", f"{path}/{agent}", None, {"id": agent})
 
     def run(_: int) -> Case:
-        recorded = {"agent_name": "Ann", "response": TEXT, "status": "completed", **prompt}
-        parameters = {"id": data.agent, "agent_id": data.agent, **recorded}
+        agent = {"id": data.agent, "name": "Ann", "role": "researcher", "tools": []}
+        started = {"id": uuid4(), "agent_id": data.agent, "agent_name": "Ann", "warning": None}
+        started |= {"definition": Jsonb(agent), "limits": Jsonb({"timeout_seconds": 25})}
+        started |= {"background": False, "owner": "bench", "lease": 90, "seconds": 25}
+        step = {"attempt": 1, "number": 1, "kind": "model", "tool": None, "arguments": None}
+        used = {"input_tokens": 0, "output_tokens": 0, "cost_usd": 0, "response": None}
+        done = {"step_status": "completed", "result": Jsonb({"text": TEXT}), **used}
+        ended = {"status": "completed", "stop_reason": "answered", "patience": 115}
+        parameters = {**prompt, **started, **step, **done, **ended}
         return Case("POST", f"{path}/{data.agent}/run", prompt, parameters)
 
     updates = write("agents/update", "agents/replace_tools", "agents/get")
-    runs = read("runs/agent") + write("runs/record")
+    began, over = ("runs/start", "runs/begin_step"), ("runs/finish_step", "runs/end")
+    runs = read("runs/agent") + write(*began) + write(*over)
     return [
         Endpoint(f"POST {path}", function, create, write("agents/create")),
         Endpoint(f"GET {path}", function, list_, read("agents/list")),
@@ -149,7 +159,10 @@ def _agents(data: Data) -> list[Endpoint]:
 
 def _history(data: Data) -> list[Endpoint]:
     path, function = "/api/v1/history", "HistoryFunction"
-    filters = ("agent_id", "model", "status", "created_after", "created_before")
+    filters = (
+        *("agent_id", "model", "status", "created_after", "created_before"),
+        *("stop_reason", "min_cost_usd", "min_duration_ms"),
+    )
 
     def list_(_: int) -> Case:
         return Case("GET", path, None, dict.fromkeys(filters) | PAGE)

@@ -98,6 +98,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch, model: Model, outside: Outside) ->
     engine = Engine()
     with monkeypatch.context() as patch:
         patch.setattr(credentials, "model", lambda *_: model)
-        patch.setattr(tools, "Tools", lambda _: outside)
+        patch.setattr(tools, "call", outside)
         patch.setattr(background, "start", engine.queued.append)
         yield engine

@@ -48,7 +48,7 @@ def tables_open_to_other_tenants(admin: Connection) -> set[str]:
 
 
 def policies_past_the_tenant(admin: Connection) -> set[str]:
-    """Permissive policies add up, so every one but those of roles nobody is must be the tenant's."""
+    """Permissive policies add up: every one must be the tenant's, but of roles nobody is."""
     return found(
         admin,
         f"""

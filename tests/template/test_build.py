@@ -14,6 +14,7 @@ from tests.template.templates import ROOT, SOURCE, of_type
 FUNCTIONS = of_type(SOURCE["Resources"], "AWS::Serverless::Function")
 LAYERS = ("DependenciesLayer", "SharedLayer")
 LIMIT_BYTES = 100_000_000
+LAMBDAS_LIMIT_BYTES = 250_000_000  # of a function with all its layers
 COMPILED = ("psycopg_binary", "psycopg_binary.libs", "pydantic_core")  # for another processor
 PROBE = """
 import sys
@@ -84,6 +85,19 @@ def test_every_handler_imports_from_its_package_and_the_layers_alone(
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_with_its_layers_stays_small(artefacts: Path, function: str) -> None:
     assert sum(size(artefacts / name) for name in (function, *LAYERS)) < LIMIT_BYTES
+
+
+def test_runs_alone_carry_the_models_clients_and_still_fit(artefacts: Path) -> None:
+    carrying = {name for name in FUNCTIONS if "ModelsLayer" in str(FUNCTIONS[name])}
+    assert carrying == {"RunsFunction"}
+    everything = ("RunsFunction", "ModelsLayer", *LAYERS)
+    assert sum(size(artefacts / name) for name in everything) < LAMBDAS_LIMIT_BYTES
+    twice = {
+        path.name
+        for path in (artefacts / "ModelsLayer" / "python").iterdir()
+        if (artefacts / "DependenciesLayer" / "python" / path.name).exists()
+    }
+    assert twice <= {"__pycache__"}
 
 
 def test_compiled_modules_are_for_the_target(artefacts: Path) -> None:

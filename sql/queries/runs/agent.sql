@@ -15,4 +15,4 @@ select a.id, a.name, a.role, a.description,
         join app.tools t on (t.tenant_id, t.id) = (x.tenant_id, x.tool_id)
         where x.agent_id = a.id) as tools
 from app.agents a
-where a.id = %(id)s
+where a.id = %(agent_id)s
