@@ -366,10 +366,10 @@ def test_100_sandboxes_that_get_the_same_request_at_once_make_one_tool_and_give_
     ]
     for process in processes:
         process.start()
-    got = [answers.get() for _ in processes]
     for process in processes:
-        process.join(30)
+        process.join(60)
         assert process.exitcode == 0
+    got = [answers.get() for _ in processes]
     assert len({(status, location, text) for status, location, text, _ in got}) == 1
     assert sorted(again for *_, again in got) == [False] + [True] * 99
     assert got[0][0] == 201
