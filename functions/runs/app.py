@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import Header, Request, Response, Security
 
-from functions.runs import service
+from functions.runs import background, service
 from functions.runs.models import ModelList, Queued, Run, RunIn
 from mini_agent import api, errors, idempotency
 from mini_agent.tenant import Caller
@@ -15,7 +15,8 @@ Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
 Preference = Annotated[
     str,
     Header(
-        description="`respond-async` (RFC 7240): do not wait; 202 with the run's address",
+        description="`respond-async` (RFC 7240): do not wait, 202 with the run's address;"
+        " without a worker for the background it is not applied",
         examples=["respond-async"],
     ),
 ]
@@ -51,7 +52,7 @@ async def run_agent(
     A run whose tool call needs a person's approval goes on in the background, too.
     """
     preferences = {part.strip().lower() for part in prefer.replace(";", ",").split(",")}
-    in_background = "respond-async" in preferences
+    in_background = "respond-async" in preferences and background.is_there()
     key = await idempotency.key(request)
     run = service.run(caller, agent_id, asked, in_background=in_background, key=key)
     if isinstance(run, service.Replayed):

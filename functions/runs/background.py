@@ -10,12 +10,17 @@ from mini_agent.telemetry import logger
 from mini_agent.tenant import RunCaller
 
 
+def is_there() -> bool:
+    """Tell whether there is a worker for the background."""
+    return bool(settings().worker_function)
+
+
 def start(run: RunCaller) -> None:
     """Hand a queued run to the worker, under the run's id: a second start of it starts nothing.
 
     Raises ServiceUnavailable.
     """
-    if not settings().worker_function:
+    if not is_there():
         raise ServiceUnavailable(reason="background")
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
 

@@ -38,9 +38,13 @@ from local.sandbox import Context
 handler(json.loads(sys.argv[2]), Context("bench", time.monotonic() + 10))
 os.write(int(sys.argv[1]), f"{imported}\n".encode())
 """
+NOBODYS = "00000000-0000-0000-0000-000000000000"
 CASES = {
     "ToolsFunction": Case("GET", "/api/v1/tools"),
     "AgentsFunction": Case("GET", "/api/v1/agents"),
+    "EventsFunction": Case("GET", f"/api/v1/executions/{NOBODYS}/events"),
+    "ExecutionsFunction": Case("GET", f"/api/v1/executions/{NOBODYS}"),
+    "SecretsFunction": Case("GET", "/api/v1/secrets"),
     "HistoryFunction": Case("GET", "/api/v1/history"),
     "SystemFunction": Case("GET", "/health"),
     "AuthorizerFunction": Case("GET", "/api/v1/tools"),

@@ -199,6 +199,9 @@ ERRORS = [
         for room in ("tools", "agents", "history")
         for query in ("limit=0", "limit=abc", "offset=10001", "cursor=x", "include_total=2", "x=1")
     ),
+    Row("POST", "/executions/<run>/cancel", None, 409, "EXECUTION_ALREADY_FINISHED",
+        {"execution_id": "<run>", "status": "completed"}),
+    Row("DELETE", "/secrets/none", None, 404, "SECRET_NOT_FOUND", {"name": "none"}),
     Row("GET", "/history?status=done", None, 422, "VALIDATION_ERROR"),
     Row("GET", "/history?created_after=2024-01-15", None, 422, "VALIDATION_ERROR"),
     # A path or a method that is not there, known to the gateway or to the function only.
@@ -368,6 +371,7 @@ def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:
     assert set(CONTRACT) - here == {
         (413, "PAYLOAD_TOO_LARGE"),  # test_hostile.py
         (404, "STEP_NOT_FOUND"),  # integration/test_run_loop.py
+        (422, "IDEMPOTENCY_KEY_REUSED"),  # integration/test_idempotency.py
         (409, "APPROVAL_CLOSED"),  # integration/test_run_loop.py
         (502, "MODEL_PROVIDER_FAILED"),  # integration/test_run_loop.py
         (409, "IDEMPOTENCY_KEY_IN_USE"),  # integration/test_run_loop.py

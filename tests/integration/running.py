@@ -12,6 +12,7 @@ from functions.runs.conversation import Answer, Call, Conversation
 from functions.runs.journal import Journal
 from functions.runs.loop import Told
 from functions.runs.models import Execution, ToolToRun
+from mini_agent.errors import ServiceUnavailable
 from mini_agent.tenant import RunCaller
 
 Said = Answer | Exception | Callable[[Conversation], Answer]
@@ -86,6 +87,13 @@ class Engine:
 
     def __init__(self) -> None:
         self.queued: list[RunCaller] = []
+        self.away = False
+
+    def start(self, run: RunCaller) -> None:
+        """Queue a run, unless the engine is away."""
+        if self.away:
+            raise ServiceUnavailable(reason="background")
+        self.queued.append(run)
 
     def work(self, run: RunCaller, owner: str = "engine") -> Execution | None:
         """Do what the worker does; None if it may not have the run."""
@@ -99,5 +107,6 @@ def scripted(monkeypatch: pytest.MonkeyPatch, model: Model, outside: Outside) ->
     with monkeypatch.context() as patch:
         patch.setattr(credentials, "model", lambda *_: model)
         patch.setattr(tools, "call", outside)
-        patch.setattr(background, "start", engine.queued.append)
+        patch.setattr(background, "is_there", lambda: True)
+        patch.setattr(background, "start", engine.start)
         yield engine

@@ -243,13 +243,22 @@ def test_a_provider_that_fails_fails_the_run(
     assert steps(client, answer.json["details"])[-1] == ("model", "failed", None)
 
 
-def test_without_a_worker_a_background_run_is_refused_and_over(
-    client: Client, agent: dict[str, Any]
+def test_while_the_background_is_away_a_run_for_it_is_refused_and_over(
+    client: Client, agent: dict[str, Any], engine: Engine
 ) -> None:
+    engine.away = True
     answer = client("POST", f"/agents/{agent['id']}/run", RUN, {"Prefer": "respond-async"})
     assert (answer.status, answer.json["details"]) == (503, {"reason": "background"})
     [entry] = client("GET", "/history").json["items"]
     assert (entry["status"], entry["stop_reason"]) == ("failed", "interrupted")
+
+
+def test_without_a_worker_the_wish_not_to_wait_is_not_granted(
+    client: Client, agent: dict[str, Any]
+) -> None:
+    answer = client("POST", f"/agents/{agent['id']}/run", RUN, {"Prefer": "respond-async"})
+    assert (answer.status, answer.json["status"]) == (200, "completed")
+    assert "preference-applied" not in answer.headers
 
 
 # ── Crashes ─────────────────────────────────────────────────────────────────────────────────────

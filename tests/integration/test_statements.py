@@ -126,8 +126,9 @@ def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch)
         keyed = {"Idempotency-Key": "once"}
         for _ in range(2):
             assert client("POST", f"/agents/{agent['id']}/run", RUN, keyed).status == 200
-    refused = client("POST", f"/agents/{agent['id']}/run", RUN, {"Prefer": "respond-async"})
-    assert refused.status == 503
+        engine.away = True
+        refused = client("POST", f"/agents/{agent['id']}/run", RUN, {"Prefer": "respond-async"})
+        assert refused.status == 503
     with configured(database_user="map_sweeper"):
         assert sweep({}, Context()) == {"ended": 0, "forgotten": 0}
 
