@@ -30,8 +30,12 @@ class HistoryQuery(PageQuery):
     created_after: Time | None = None
     created_before: Time | None = None
     stop_reason: Name | None = None
-    min_cost_usd: float | None = Field(None, ge=0, description="Runs that cost so much or more")
-    min_duration_ms: int | None = Field(None, ge=0, description="Runs that took so long or longer")
+    min_cost_usd: float | None = Field(
+        None, ge=0, le=1_000_000, description="Runs that cost so much or more"
+    )
+    min_duration_ms: int | None = Field(
+        None, ge=0, le=10**10, description="Runs that took so long or longer"
+    )
 
 
 class Execution(BaseModel):

@@ -127,7 +127,7 @@ def _start(
 
 
 def _event(data: Data, name: str) -> dict[str, object]:
-    if name == "MigrateFunction":
+    if name in {"MigrateFunction", "SweepFunction"}:
         return {}
     if name == "RunsFunction":
         asked = {"prompt": "What is new?", "model": "gpt-4o"}
