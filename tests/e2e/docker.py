@@ -119,6 +119,9 @@ def events() -> dict[str, dict[str, Any]]:
         "ToolsFunction": event("GET", "/api/v1/tools", caller=caller),
         "AgentsFunction": event("GET", "/api/v1/agents", caller=caller),
         "HistoryFunction": event("GET", "/api/v1/history", caller=caller),
+        "ExecutionsFunction": event("GET", f"/api/v1/executions/{nobody}", caller=caller),
+        "EventsFunction": event("GET", f"/api/v1/executions/{nobody}/events", caller=caller),
+        "SecretsFunction": event("GET", "/api/v1/secrets", caller=caller),
         "RunsFunction": event("POST", f"/api/v1/agents/{nobody}/run", asked, caller),
         "SystemFunction": event("GET", "/ready"),
         "AuthorizerFunction": event("GET", "/api/v1/tools", headers={"X-API-KEY": "tenant-a-key"})
@@ -128,7 +131,8 @@ def events() -> dict[str, dict[str, Any]]:
 
 def call_every_function(stack: Stack) -> list[str]:
     """Call each function once; return what each said."""
-    wanted = dict.fromkeys(events(), 200) | {"RunsFunction": 403}  # nobody's agent
+    wanted = dict.fromkeys(events(), 200)
+    wanted |= {"RunsFunction": 403, "ExecutionsFunction": 404, "EventsFunction": 404}  # nobody's
     said = []
     for function, payload in events().items():
         answer = stack.invoke(function, payload)
