@@ -1,6 +1,7 @@
 """`Idempotency-Key`, through the Lambda handlers."""
 
 import asyncio
+import json
 import multiprocessing
 import os
 import sys
@@ -18,7 +19,8 @@ from mini_agent.tenant import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured, enter
 from tests.events import Answer, uuid
-from tests.integration.client import AGENT, TOOL, Client, refused_fields
+from tests.fakes import FakeOpenAI, say
+from tests.integration.client import AGENT, RUN, TOOL, Client, refused_fields
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue  # generic for the type checker alone
@@ -331,6 +333,8 @@ def send(
     environment: Mapping[str, str],
     together: Barrier,
     answers: "SimpleQueue[tuple[int, str, str, bool]]",
+    path: str,
+    body: Mapping[str, str],
 ) -> None:
     """A sandbox: sends one request at the same time as all others."""
     os.environ.update(environment)
@@ -340,28 +344,28 @@ def send(
         while client("GET", "/tools").status != 200:  # a busy machine connects slowly
             pass
         together.wait(60)
-        while (answer := client("POST", "/tools", TOOL, KEY)).status == 409:
+        while (answer := client("POST", path, body, KEY)).status == 409:
             time.sleep(int(answer.headers["retry-after"]))  # and may let a twin wait too long
         answers.put(
             (
                 answer.status,
-                answer.headers["location"],
+                answer.headers.get("location", ""),
                 answer.text,
                 "idempotency-replayed" in answer.headers,
             )
         )
 
 
-def test_100_sandboxes_that_get_the_same_request_at_once_make_one_tool_and_give_equal_answers(
-    tenant: Caller, admin: Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+def send_at_once(
+    caller: Caller, path: str, body: Mapping[str, str]
+) -> list[tuple[int, str, str, bool]]:
+    """What 100 sandboxes are answered; the answers are equal, and one of them is the first."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, "functions.tools.app"])
+    server.set_forkserver_preload([__name__, "functions.tools.app", "functions.runs.app"])
     together, answers = server.Barrier(100), server.SimpleQueue()
     environment = {name: value for name, value in os.environ.items() if name.startswith("MAP_")}
     processes = [
-        server.Process(target=send, args=(tenant, environment, together, answers))
+        server.Process(target=send, args=(caller, environment, together, answers, path, body))
         for _ in range(100)
     ]
     for process in processes:
@@ -372,8 +376,31 @@ def test_100_sandboxes_that_get_the_same_request_at_once_make_one_tool_and_give_
     got = [answers.get() for _ in processes]
     assert len({(status, location, text) for status, location, text, _ in got}) == 1
     assert sorted(again for *_, again in got) == [False] + [True] * 99
-    assert got[0][0] == 201
+    return got
+
+
+def test_100_sandboxes_that_get_the_same_request_at_once_make_one_tool_and_give_equal_answers(
+    tenant: Caller, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    [(status, *_), *_] = send_at_once(tenant, "/tools", TOOL)
+    assert status == 201
     assert count(admin, "tools") == count(admin, "idempotency_keys") == 1
+
+
+def test_100_sandboxes_that_get_the_same_run_at_once_ask_the_provider_once(
+    make_tenant: MakeTenant, admin: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = make_tenant(requests_per_minute=10_000)
+    agent = Client(caller).agent()
+    with FakeOpenAI([say("The answer")]) as fake:
+        providers = {"openai": {"api_key": "key", "base_url": f"{fake.url}/v1"}}
+        monkeypatch.setenv("MAP_PROVIDERS", json.dumps(providers))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        [(status, _, text, _), *_] = send_at_once(caller, f"/agents/{agent['id']}/run", RUN)
+    assert (status, json.loads(text)["response"]) == (200, "The answer")
+    assert len(fake.requests) == count(admin, "executions") == 1
+    assert count(admin, "idempotency_keys") == 1
 
 
 def test_a_request_whose_twin_is_at_work_for_long_is_told_to_come_back(
