@@ -178,7 +178,8 @@ class _Direct:
         from pydantic_ai.models.bedrock import BedrockConverseModel  # noqa: PLC0415
         from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: PLC0415
 
-        client = boto3.client(
+        # A session of its own: the default one keeps the credentials that it found first.
+        client = boto3.Session().client(
             "bedrock-runtime",
             region_name=self._credentials.get("region"),
             endpoint_url=self._credentials.get("endpoint_url"),

@@ -24,6 +24,9 @@ class Data:
     execution: str
     spare_tools: list[str]
     spare_agents: list[str]
+    spare_runs: list[str]
+    spare_approvals: list[str]
+    spare_secrets: list[str]
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,22 @@ def fill(stack: Stack, spares: int) -> Data:
             " repeat('x', 200), 'completed' from generate_series(1, %(number)s) returning id"
         )
         executions = many(execution, 1000)
+        run = (
+            "insert into app.executions (tenant_id, agent_id, agent_name, model, prompt, status)"
+            " select %(tenant)s, gen_random_uuid(), 'Ann', 'gpt-4o', 'What is new?', '{}'"
+            " from generate_series(1, %(number)s) returning id"
+        )
+        approvals = many(run.format("waiting_approval"), spares)
+        conn.execute(
+            "insert into app.execution_steps (tenant_id, execution_id, number, kind, status,"
+            " attempt, tool, expires_at) select %s, id, 1, 'approval', 'waiting', 1, 'mail',"
+            " now() + interval '1 day' from unnest(%s::uuid[]) id",
+            (TENANT, approvals),
+        )
+        sealed = (
+            "insert into app.secrets (tenant_id, name, sealed) select %(tenant)s, 'spare-' || i,"
+            " '\\x00' from generate_series(1, %(number)s) i returning name"
+        )
         [digest] = conn.execute(
             "select encode(digest, 'hex') from app.api_keys where tenant_id = %s", (TENANT,)
         ).fetchone() or [""]
@@ -79,6 +98,9 @@ def fill(stack: Stack, spares: int) -> Data:
             execution=executions[0],
             spare_tools=many(tool.format("a spare"), spares),
             spare_agents=many(agent.format("a spare"), spares),
+            spare_runs=many(run.format("queued"), spares),
+            spare_approvals=approvals,
+            spare_secrets=many(sealed, spares),
         )
     _settle(stack)
     return data

@@ -74,7 +74,8 @@ def write(*queries: str) -> tuple[Exchange, ...]:
 
 def endpoints(data: Data) -> list[Endpoint]:
     """Return all of the OpenAPI document, and the authorizer."""
-    return [*_tools(data), *_agents(data), *_history(data), *_system(data)]
+    rooms = (_tools, _agents, _executions, _secrets, _history, _system)
+    return [endpoint for room in rooms for endpoint in room(data)]
 
 
 def _tools(data: Data) -> list[Endpoint]:
@@ -157,6 +158,56 @@ def _agents(data: Data) -> list[Endpoint]:
     ]
 
 
+def _executions(data: Data) -> list[Endpoint]:
+    path, function = "/api/v1/executions", "ExecutionsFunction"
+    one = {"id": data.execution, "since": 0}
+
+    def get(way: str) -> Callable[[int], Case]:
+        return lambda _: Case("GET", f"{path}/{data.execution}{way}", None, one)
+
+    def cancel(n: int) -> Case:
+        run = data.spare_runs[n]
+        return Case("POST", f"{path}/{run}/cancel", None, {"id": run})
+
+    def decide(n: int) -> Case:
+        run, body = data.spare_approvals[n], {"decision": "approve", "comment": ""}
+        parameters = {"id": run, "step": 1, "key_id": data.caller["key_id"], **body}
+        return Case("POST", f"{path}/{run}/approvals/1", body, parameters)
+
+    cancelling = write("executions/cancel") + read("executions/get")
+    steps, events = ("executions/get", "executions/steps"), ("events/run", "events/steps")
+    approvals = f"POST {path}/{{id}}/approvals/{{id}}"
+    return [
+        Endpoint("GET /api/v1/models", "RunsFunction", lambda _: Case("GET", "/api/v1/models")),
+        Endpoint(f"GET {path}/{{id}}", function, get(""), read("executions/get")),
+        Endpoint(f"GET {path}/{{id}}/steps", function, get("/steps"), read(*steps)),
+        Endpoint(f"GET {path}/{{id}}/events", "EventsFunction", get("/events"), read(*events)),
+        Endpoint(f"POST {path}/{{id}}/cancel", function, cancel, cancelling),
+        Endpoint(approvals, function, decide, write("executions/decide")),
+    ]
+
+
+def _secrets(data: Data) -> list[Endpoint]:
+    path, function = "/api/v1/secrets", "SecretsFunction"
+
+    def put(n: int) -> Case:
+        body = {"value": f"{TEXT} {n}"}
+        return Case("PUT", f"{path}/one", body, {"name": "one", "sealed": TEXT.encode()})
+
+    def list_(_: int) -> Case:
+        return Case("GET", path, None, PAGE)
+
+    def delete(n: int) -> Case:
+        name = data.spare_secrets[n]
+        return Case("DELETE", f"{path}/{name}", None, {"name": name})
+
+    return [
+        Endpoint(f"PUT {path}/{{id}}", function, put, write("secrets/put")),
+        Endpoint(f"GET {path}", function, list_, read("secrets/list")),
+        Endpoint(f"DELETE {path}/{{id}}", function, delete, write("secrets/delete")),
+    ]
+
+
 def _history(data: Data) -> list[Endpoint]:
     path, function = "/api/v1/history", "HistoryFunction"
     filters = (
@@ -170,7 +221,12 @@ def _history(data: Data) -> list[Endpoint]:
     def get(_: int) -> Case:
         return Case("GET", f"{path}/{data.execution}", None, {"id": data.execution})
 
+    def usage(_: int) -> Case:
+        bounds = dict.fromkeys(("agent_id", "model", "created_after", "created_before"))
+        return Case("GET", "/api/v1/usage", None, bounds)
+
     return [
+        Endpoint("GET /api/v1/usage", function, usage, read("history/usage")),
         Endpoint(f"GET {path}", function, list_, read("history/list")),
         Endpoint(f"GET {path}/{{id}}", function, get, read("history/get")),
     ]

@@ -96,5 +96,6 @@ def _functions(sockets: Path) -> dict[str, template.Function]:
         "DatabaseName": backends.DATABASE,
         "RedisUrl": f"unix://{sockets}/redis.sock",
         "KeyPeppers": json.dumps(PEPPERS),
+        "SecretsKey": (sockets.parent / "secrets.key").read_text(),
     }
     return template.load(ROOT / "template.yaml", parameters).functions

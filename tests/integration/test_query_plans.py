@@ -151,7 +151,7 @@ def test_a_deep_page_reads_about_as_much_as_the_first(
 def test_one_thing_is_found_by_its_id(api: Connection, query: str, table: str) -> None:
     row = api.execute(f"select id from app.{table} limit 1".encode()).fetchone()
     assert row
-    rows, blocks = cost(explain(api, query, {"id": row[0]}))
+    rows, blocks = cost(explain(api, query, {"id": row[0], "agent_id": row[0]}))
     assert rows <= 3  # with the tool of an agent
     assert blocks <= 20
 
