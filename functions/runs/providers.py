@@ -178,8 +178,7 @@ class _Direct:
         from pydantic_ai.models.bedrock import BedrockConverseModel  # noqa: PLC0415
         from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: PLC0415
 
-        # A session of its own: the default one keeps the credentials that it found first.
-        client = boto3.Session().client(
+        client = boto3.client(
             "bedrock-runtime",
             region_name=self._credentials.get("region"),
             endpoint_url=self._credentials.get("endpoint_url"),

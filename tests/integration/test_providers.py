@@ -11,6 +11,7 @@ from importlib import import_module
 from io import StringIO
 from typing import Any, Literal
 
+import boto3
 import pytest
 
 from functions.runs import providers
@@ -70,6 +71,12 @@ class Provider:
         with pytest.raises(ProviderError) as raised:
             self.ask(seconds=seconds)
         return raised.value
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_session_of_other_tests() -> None:
+    """boto3's default session keeps the credentials that it found first."""
+    boto3.DEFAULT_SESSION = None
 
 
 @pytest.fixture(scope="session", autouse=True)
