@@ -1,6 +1,7 @@
 """What comes into the agents room, and what goes out."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,11 +62,15 @@ class AgentQuery(PageQuery):
 
 
 class AgentTool(BaseModel):
-    """A tool, as its agent shows it."""
+    """A tool, as its agent shows it: as the tools room does."""
 
     id: UUID
     name: str
     description: str
+    parameters: dict[str, Any] | None
+    endpoint: dict[str, Any] | None
+    idempotent: bool
+    requires_approval: bool
     created_at: datetime
     updated_at: datetime
 
@@ -86,6 +91,10 @@ class Agent(BaseModel):
                             "id": "550e8400-e29b-41d4-a716-446655440000",
                             "name": "web_search",
                             "description": "Search the web for real-time information",
+                            "parameters": None,
+                            "endpoint": None,
+                            "idempotent": False,
+                            "requires_approval": False,
                             "created_at": "2024-01-15T10:30:00.123456Z",
                             "updated_at": "2024-01-15T10:30:00.123456Z",
                         }

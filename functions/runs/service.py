@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
@@ -268,7 +269,7 @@ def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> 
         [] if fresh else journal.steps(),
         credentials.model(journal.caller, run, entry),
         entry,
-        tools.call,
+        partial(tools.call, journal.caller),
         approvals,
         begun=1 if fresh else 0,
     )

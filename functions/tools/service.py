@@ -1,6 +1,9 @@
 """The rules of tools."""
 
+from typing import Any
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from functions.tools.models import AgentName, Tool, ToolChange, ToolIn, ToolQuery
 from mini_agent import db, page
@@ -12,7 +15,7 @@ def create(caller: Caller, tool: ToolIn) -> Tool:
     """Return the new tool; raises DuplicateToolName."""
     [created] = db.write(
         caller,
-        db.Query("tools/create", tool.model_dump(), Tool),
+        db.Query("tools/create", _row(tool.model_dump()), Tool),
         refusals={"tools_name_unique": DuplicateToolName(name=tool.name)},
     )
     return created
@@ -30,7 +33,9 @@ def list_page(caller: Caller, query: ToolQuery) -> page.Page[Tool]:
 
 def update(caller: Caller, tool_id: UUID, change: ToolChange) -> Tool:
     """Return the changed tool; raises ToolNotFound, DuplicateToolName."""
-    fields = {"name": None, "description": None} | change.model_dump(exclude_unset=True)
+    sent = change.model_fields_set
+    fields = dict.fromkeys(ToolChange.model_fields) | _row(change.model_dump(include=sent))
+    fields |= {f"new_{name}": name in sent for name in ("parameters", "endpoint")}
     changed = db.write(
         caller,
         db.Query("tools/update", {"id": tool_id} | fields, Tool),
@@ -51,6 +56,10 @@ def delete(caller: Caller, tool_id: UUID) -> None:
         users = db.read(caller, db.Query("tools/dependents", {"id": tool_id}, AgentName))
         raise ToolInUse(dependent_agents=[user.model_dump() for user in users]) from None
     _one(deleted, tool_id)
+
+
+def _row(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: Jsonb(v) if isinstance(v, dict) else v for name, v in fields.items()}
 
 
 def _one(found: list[Tool], tool_id: UUID) -> Tool:

@@ -52,7 +52,10 @@ class Outside:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.does: Callable[[str], str] = lambda name: f"{name} says hello"
 
-    def __call__(self, tool: ToolToRun, arguments: dict[str, Any], seconds: float) -> Told:
+    def __call__(
+        self, caller: RunCaller, tool: ToolToRun, arguments: dict[str, Any], seconds: float
+    ) -> Told:
+        assert caller.tenant_id
         assert seconds > 0
         self.calls.append((tool.name, arguments))
         return Told(ok=True, content=self.does(tool.name))

@@ -1,4 +1,6 @@
 -- The new tool; refused by tools_name_unique where the tenant has one of this name.
-insert into app.tools (name, description)
-values (%(name)s, %(description)s)
-returning id, name, description, created_at, updated_at
+insert into app.tools (name, description, parameters, endpoint, idempotent, requires_approval)
+values (%(name)s, %(description)s, %(parameters)s, %(endpoint)s, %(idempotent)s,
+        %(requires_approval)s)
+returning id, name, description, parameters, endpoint, idempotent, requires_approval, created_at,
+          updated_at

@@ -2,4 +2,5 @@
 -- agent_tools_tool_known while an agent uses it.
 delete from app.tools
 where id = %(id)s
-returning id, name, description, created_at, updated_at
+returning id, name, description, parameters, endpoint, idempotent, requires_approval, created_at,
+          updated_at

@@ -1,5 +1,6 @@
 -- Tools after a position, oldest first, ties by id; a NULL filter or position counts as none.
-select t.id, t.name, t.description, t.created_at, t.updated_at
+select t.id, t.name, t.description, t.parameters, t.endpoint, t.idempotent, t.requires_approval,
+       t.created_at, t.updated_at
 from app.tools t
 where (%(name)s::text is null or t.name = %(name)s)
   and (%(agent_name)s::text is null or exists (

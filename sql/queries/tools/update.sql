@@ -1,7 +1,13 @@
--- The changed tool, or no row where this tenant has none of this id; a NULL leaves a field as it is.
+-- The changed tool, or no row where this tenant has none of this id; a NULL leaves a field as it is,
+-- but for parameters and endpoint, which change where that is said.
 update app.tools
 set name = coalesce(%(name)s, name),
     description = coalesce(%(description)s, description),
+    parameters = case when %(new_parameters)s then %(parameters)s else parameters end,
+    endpoint = case when %(new_endpoint)s then %(endpoint)s else endpoint end,
+    idempotent = coalesce(%(idempotent)s, idempotent),
+    requires_approval = coalesce(%(requires_approval)s, requires_approval),
     updated_at = now()
 where id = %(id)s
-returning id, name, description, created_at, updated_at
+returning id, name, description, parameters, endpoint, idempotent, requires_approval, created_at,
+          updated_at
