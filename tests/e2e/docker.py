@@ -111,7 +111,7 @@ def wait_for(url: str, seconds: float = 120) -> None:
 
 
 def events() -> dict[str, dict[str, Any]]:
-    """Return an API Gateway event for each function but migrate, from tenant A."""
+    """Return an event for each function but migrate: API Gateway's from tenant A, a clock's."""
     caller = Caller(TENANT_A, TENANT_A, frozenset(keys.SCOPES), 9)
     nobody = "00000000-0000-0000-0000-000000000000"
     asked = {"prompt": "Who is there?", "model": "gpt-4o"}
@@ -124,6 +124,7 @@ def events() -> dict[str, dict[str, Any]]:
         "SecretsFunction": event("GET", "/api/v1/secrets", caller=caller),
         "RunsFunction": event("POST", f"/api/v1/agents/{nobody}/run", asked, caller),
         "SystemFunction": event("GET", "/ready"),
+        "SweepFunction": {},
         "AuthorizerFunction": event("GET", "/api/v1/tools", headers={"X-API-KEY": "tenant-a-key"})
         | {"type": "REQUEST", "methodArn": "arn:aws:execute-api:us-east-1:1:api/live/GET/tools"},
     }
@@ -139,6 +140,9 @@ def call_every_function(stack: Stack) -> list[str]:
         if function == "AuthorizerFunction":
             assert answer["context"]["tenant_id"] == str(TENANT_A), answer
             said.append("authorizer knows tenant A")
+        elif function == "SweepFunction":
+            assert answer == {"ended": 0, "forgotten": 0}, answer
+            said.append("sweep finds nothing")
         else:
             assert answer["statusCode"] == wanted[function], f"{function}: {answer}"
             said.append(f"{function.removesuffix('Function').lower()} {answer['statusCode']}")

@@ -102,7 +102,7 @@ def test_each_function_may_reach_only_what_it_is_for() -> None:
             "MigrateFunction": {"MigratorAccess"},
             "AuthorizerFunction": {"AuthorizerAccess"},
             "SweepFunction": {"SweeperAccess"},
-            "RunsFunction": {"ApiAccess", "ModelsAccess"},
+            "RunsFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
             "SecretsFunction": {"ApiAccess", "SealAccess"},
         }
         assert granted == kinds.get(name, {"ApiAccess"}), name
@@ -121,6 +121,7 @@ def test_each_database_user_is_for_one_kind_of_function() -> None:
         "SweeperAccess": {"map_sweeper"},
         "SealAccess": set(),
         "ModelsAccess": set(),
+        "BedrockAccess": set(),
     }
 
 
@@ -136,6 +137,39 @@ def test_who_seals_secrets_cannot_read_them_and_both_name_the_tenant() -> None:
         and statement["Condition"] == named
     }
     assert may == {("SealAccess", "kms:Encrypt"), ("ModelsAccess", "kms:Decrypt")}
+
+
+def test_models_of_bedrock_are_asked_only_where_the_operator_says_so() -> None:
+    access = {
+        (file, name): resource.get("Condition")
+        for file, name, resource in nested()
+        if any(re.match(r"bedrock:|.*bedrock-runtime$", text) for text in texts(resource))
+    }
+    assert access == {
+        ("data.yaml", "BedrockAccess"): "AsksBedrock",
+        ("network.yaml", "BedrockEndpoint"): "BedrockWithoutNat",
+    }
+    asked = {"Fn::Equals": [{"Ref": "Bedrock"}, "true"]}
+    assert STACKS["data.yaml"]["Conditions"]["AsksBedrock"] == asked
+    assert asked in STACKS["network.yaml"]["Conditions"]["BedrockWithoutNat"]["Fn::And"]
+    assert asked in SOURCE["Conditions"]["AsksBedrock"]["Fn::And"]
+    runs = RESOURCES[FUNCTIONS["RunsFunction"]["Properties"]["Role"]["Fn::GetAtt"][0]]
+    [granted] = (
+        policy["Fn::If"]
+        for policy in runs["Properties"]["ManagedPolicyArns"]
+        if "BedrockAccess" in json.dumps(policy)
+    )
+    assert granted[0] == "AsksBedrock"
+
+
+def test_no_tool_is_called_over_plain_http_on_aws() -> None:
+    said = {
+        name: function["Properties"]["Environment"]["Variables"]["MAP_PLAIN_HTTP"]
+        for name, function in FUNCTIONS.items()
+        if "MAP_PLAIN_HTTP" in function["Properties"]["Environment"]["Variables"]
+    }
+    on_aws_never = {"Fn::If": ["Cloud", "false", {"Ref": "PlainHttp"}]}
+    assert said == dict.fromkeys(("ToolsFunction", "RunsFunction"), on_aws_never)
 
 
 def test_only_the_proxy_reads_the_owners_secret() -> None:
@@ -335,7 +369,7 @@ def test_every_alarm_tells_what_to_do_and_where_to_read_on() -> None:
         assert anchor, f"{name} names no section of docs/operations.md"
         assert anchor[1] in anchors, f"{name}: {anchor[1]}"
         assert resource["Properties"]["AlarmActions"], name
-    assert alarms >= 13
+    assert alarms >= 18
 
 
 def test_the_dashboard_is_json() -> None:
