@@ -15,7 +15,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ── Run ─────────────────────────────────────────────────────────────────────────────────────────
-run: $(VENV)/.run ## start everything here; PORT=8000 DATA=.data SANDBOXES=2 RELOAD=1
+run: $(VENV)/.run ## start everything here; PORT=8000 DATA=.data SANDBOXES=8 RELOAD=1
 	@exec $(WITH_MAKE) $(BIN)/python -m local --port "$(PORT)" --data "$(DATA)" \
 		$(if $(SANDBOXES),--sandboxes "$(SANDBOXES)") $(if $(RELOAD),--reload)
 
@@ -26,7 +26,7 @@ clean: ## remove the data of `make run`, and nothing else; DATA=.data
 	@if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; then \
 		echo "make run still uses $(DATA): stop it first"; exit 1; fi
 	@cd "$(DATA)" 2>/dev/null || exit 0; \
-		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key
+		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key durable.*
 	@rmdir "$(DATA)" 2>/dev/null || true
 	@echo "removed the data in $(DATA)"
 

@@ -20,6 +20,7 @@ import watchfiles
 
 from local import backends, template
 from local.gateway import Gateway
+from local.lambda_api import LambdaApi
 from local.pool import ROOT, FunctionError
 from local.server import Server, listen
 
@@ -62,9 +63,11 @@ def main() -> int:
             _listener(options.port) as listener,
             _started(backends.postgres(data / "postgres")) as database,
             _started(backends.redis(data / "redis")) as cache,
+            listen(0) as functions,
+            _started(backends.durable(data / "durable.db", _url(functions))) as durable,
         ):
             backends.create_database(database)
-            run = _Run(options, data, listener, database, cache)
+            run = _Run(options, data, (listener, functions), (database, cache, durable))
             asyncio.run(run.serve())
     except (Problem, backends.BackendError, template.TemplateError) as problem:
         _say(f"make run: {problem}")
@@ -84,12 +87,11 @@ class _Run:
         self,
         options: argparse.Namespace,
         data: Path,
-        listener: socket.socket,
-        database: backends.Server,
-        cache: backends.Server,
+        listeners: tuple[socket.socket, socket.socket],
+        servers: tuple[backends.Server, backends.Server, backends.Server],
     ) -> None:
-        self.options, self.data, self.listener = options, data, listener
-        self.servers = (database, cache)
+        self.options, self.data, self.listeners, self.servers = options, data, listeners, servers
+        database, cache, self.durable = servers
         self.parameters = {
             "Profile": "local",
             "DatabaseHost": database.socket,
@@ -102,8 +104,9 @@ class _Run:
         }
         logs = data / "logs"
         logs.mkdir(exist_ok=True)
-        self.gateway = Gateway(self._template(), options.sandboxes, logs)
+        self.gateway = Gateway(self._template(), options.sandboxes, logs, _url(listeners[1]))
         self.server = Server(self.gateway)
+        self.functions = Server(LambdaApi(self.gateway, self.durable.socket))
 
     async def serve(self) -> None:
         """Migrate, then serve until a signal."""
@@ -113,13 +116,18 @@ class _Run:
         try:
             await self._migrate()
             tasks = [asyncio.create_task(self._revive(server)) for server in self.servers]
+            tasks.append(asyncio.create_task(self.gateway.keep_time()))
             if self.options.reload:
                 tasks += [asyncio.create_task(self._reload(watch)) for watch in _watches()]
-            url = "http://{}:{}".format(*self.listener.getsockname())
-            _say(WELCOME.format(url=url, data=self.data))
-            await self.server.serve([self.listener])
+            api, functions = self.listeners
+            calls = asyncio.create_task(self.functions.serve([functions]))
+            _say(WELCOME.format(url=_url(api), data=self.data))
+            await self.server.serve([api])
             for task in tasks:
                 task.cancel()
+            self.durable.stop()  # first, or it would count the others' end as a failed try
+            self.functions.should_exit = True
+            await calls
         finally:
             self.gateway.close()
         _say("Stopped.")
@@ -162,6 +170,10 @@ class _Run:
                 _say(f"reloaded after a change of {', '.join(names)}")
 
 
+def _url(listener: socket.socket) -> str:
+    return "http://{}:{}".format(*listener.getsockname())
+
+
 def _providers() -> dict[str, dict[str, str]]:
     """Return the model providers whose keys are in the environment, under their own names."""
     found = {}
@@ -196,7 +208,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000, help="0 for any that is free")
     parser.add_argument("--data", type=Path, default=ROOT / ".data", help="folder for all data")
     parser.add_argument("--reload", action="store_true", help="pick code changes up")
-    parser.add_argument("--sandboxes", type=int, default=2, help="at most so many a function")
+    parser.add_argument("--sandboxes", type=int, default=8, help="at most so many a function")
     return parser.parse_args()
 
 

@@ -166,6 +166,33 @@ def redis(folder: Path) -> Server:
     )
 
 
+def durable(store: Path, lambda_url: str) -> Server:
+    """Return what keeps durable executions, not started; see `local.durable`.
+
+    `store` is its file. It calls functions at `lambda_url`. The log lies beside the file as
+    `durable.log`.
+    """
+    path = _socket_folder(store) / "durable.sock"
+    environment = {
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    return Server(
+        name="Durable executions",
+        socket=str(path),
+        command=[
+            *dies_with_parent(signal.SIGTERM),
+            *("env", "-i"),  # no proxy or profile of the user's
+            *(f"{name}={value}" for name, value in environment.items()),
+            *(sys.executable, "-m", "local.durable", str(path), str(store), lambda_url),
+        ],
+        answers=_durable_answers,
+        stop_signal=signal.SIGTERM,
+        log=store.with_name("durable.log"),
+    )
+
+
 def create_database(server: Server) -> None:
     """Create the empty database `map` on a running Postgres, unless it is there."""
     with psycopg.connect(
@@ -277,11 +304,19 @@ def _postgres_answers(host: str) -> bool:
 
 
 def _redis_answers(path: str) -> bool:
+    return _answers(path, b"PING\r\n", b"+PONG")
+
+
+def _durable_answers(path: str) -> bool:
+    return _answers(path, b"GET /health HTTP/1.0\r\n\r\n", b"HTTP/1.0 200")
+
+
+def _answers(path: str, question: bytes, answer: bytes) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(2)
         try:
             client.connect(path)
-            client.sendall(b"PING\r\n")
-            return client.recv(5) == b"+PONG"
+            client.sendall(question)
+            return client.recv(len(answer)) == answer
         except OSError:
             return False

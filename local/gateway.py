@@ -8,13 +8,16 @@ import logging
 import re
 import time
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+from uuid import uuid4
 
+from local import stream
 from local.pool import LARGEST_PAYLOAD, FunctionError, Pool
 from local.proxy import Request, Response, as_text, complete, parse_answer
-from local.template import ANY, GatewayResponse, Method, Template
+from local.template import ANY, GatewayResponse, Method, Schedule, Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -109,9 +112,12 @@ class Throttle:
 class Gateway:
     """One API with its functions; an ASGI app."""
 
-    def __init__(self, template: Template, sandboxes: int, logs: Path) -> None:
-        self.sandboxes, self.logs = sandboxes, logs
+    def __init__(
+        self, template: Template, sandboxes: int, logs: Path, lambda_url: str = ""
+    ) -> None:
+        self.sandboxes, self.logs, self.lambda_url = sandboxes, logs, lambda_url
         self.pools: dict[str, Pool] = {}
+        self._calls: set[asyncio.Task[None]] = set()
         self.load(template)
 
     def load(self, template: Template) -> None:
@@ -119,7 +125,7 @@ class Gateway:
         self.close()
         self.template = template
         self.pools = {
-            name: Pool(function, self.sandboxes, self.logs)
+            name: Pool(function, self.sandboxes, self.logs, self.lambda_url)
             for name, function in template.functions.items()
         }
         self._routes = [(_pattern(path), path) for path in sorted(template.methods, key=_rank)]
@@ -130,6 +136,27 @@ class Gateway:
         """End the sandboxes."""
         for pool in self.pools.values():
             pool.close()
+
+    def call_soon(self, function: str, event: bytes) -> None:
+        """Call a function in the background, once; its log tells how that ended."""
+        task = asyncio.create_task(self._quietly(function, event))
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _quietly(self, function: str, event: bytes) -> None:
+        with suppress(FunctionError):  # the pool has logged it
+            await self.pools[function].invoke(event, str(uuid4()))
+
+    async def keep_time(self) -> None:
+        """Call the functions that have a schedule, for ever."""
+        due: dict[Schedule, float] = {}
+        while True:
+            now = time.monotonic()
+            for schedule in self.template.schedules:
+                if due.setdefault(schedule, now + schedule.seconds) <= now:
+                    due[schedule] = now + schedule.seconds
+                    self.call_soon(schedule.function, schedule.event.encode())
+            await asyncio.sleep(1)
 
     async def __call__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -143,29 +170,40 @@ class Gateway:
             client=scope["client"][0] if scope["client"] else "",
         )
         try:
-            response = await self._answer(request, receive)
+            head = [request.method, request.path, request.query, *(v for _, v in request.headers)]
+            if sum(map(len, head)) > LONGEST_HEAD:
+                raise Refused("DEFAULT_4XX", 431, "Request line and headers exceed 10240 bytes")
+            request.body = await _read(receive)
         except ClientGone:
             return
         except Refused as refused:
             response = self.refuse(refused, request)
-        except Exception:
-            logger.exception("the local gateway failed")
-            response = self.refuse(Refused("DEFAULT_5XX", 500), request)
+        else:
+            response = await self._answer(request)
+        followed = request.method == "GET" and stream.goes_on(response)
         await send(
             {
                 "type": "http.response.start",
                 "status": response.status,
-                "headers": response.headers,
+                "headers": stream.endless(response.headers) if followed else response.headers,
                 "trailers": False,
             }
         )
-        await send({"type": "http.response.body", "body": response.body, "more_body": False})
+        if followed:
+            await stream.follow(request, response, self._answer, receive, send)
+        else:
+            await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
-    async def _answer(self, request: Request, receive: ASGIReceiveCallable) -> Response:
-        head = [request.method, request.path, request.query, *(v for _, v in request.headers)]
-        if sum(map(len, head)) > LONGEST_HEAD:
-            raise Refused("DEFAULT_4XX", 431, "Request line and headers exceed 10240 bytes")
-        request.body = await _read(receive)
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self._serve(request)
+        except Refused as refused:
+            return self.refuse(refused, request)
+        except Exception:
+            logger.exception("the local gateway failed")
+            return self.refuse(Refused("DEFAULT_5XX", 500), request)
+
+    async def _serve(self, request: Request) -> Response:
         method = self._route(request)
         if not self._throttle.admit():
             raise Refused("THROTTLED")

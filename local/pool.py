@@ -45,9 +45,9 @@ class Sandbox:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def start(cls, function: Function, log: Path) -> Self:
+    async def start(cls, function: Function, log: Path, lambda_url: str) -> Self:
         """Start a process and return when it has loaded the handler; FunctionError if it cannot."""
-        process, ours = _spawn(function, log)
+        process, ours = _spawn(function, log, lambda_url)
         reader, writer = await asyncio.open_connection(sock=ours)
         sandbox = cls(process, reader, writer)
         try:
@@ -84,9 +84,9 @@ class Sandbox:
 class Pool:
     """A function and its sandboxes: at most `size`, started when an event finds none idle."""
 
-    def __init__(self, function: Function, size: int, logs: Path) -> None:
+    def __init__(self, function: Function, size: int, logs: Path, lambda_url: str = "") -> None:
         reserved = function.concurrency
-        self.function = function
+        self.function, self.lambda_url = function, lambda_url
         self.log = logs / f"{function.id}.log"
         self._slots = asyncio.Semaphore(size if reserved is None else min(size, reserved))
         self._idle: list[Sandbox] = []
@@ -128,7 +128,7 @@ class Pool:
                 return sandbox
             sandbox.kill()  # only reaps it
         try:
-            return await Sandbox.start(self.function, self.log)
+            return await Sandbox.start(self.function, self.log, self.lambda_url)
         except (EOFError, OSError):
             raise self._error("cannot load its handler") from None
 
@@ -152,7 +152,9 @@ class Pool:
         return FunctionError(message, told)
 
 
-def _spawn(function: Function, log: Path) -> tuple[subprocess.Popen[bytes], socket.socket]:
+def _spawn(
+    function: Function, log: Path, lambda_url: str
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Return a sandbox's process and our end of the way to it; its output goes to the log."""
     ours, theirs = socket.socketpair()
     with theirs, log.open("ab") as output:
@@ -166,16 +168,20 @@ def _spawn(function: Function, log: Path) -> tuple[subprocess.Popen[bytes], sock
             stdout=output,
             stderr=output,
             cwd=ROOT,
-            env=environment(function),
+            env=environment(function, lambda_url),
             pass_fds=(theirs.fileno(),),
             process_group=0,
         )
     return process, ours
 
 
-def environment(function: Function) -> dict[str, str]:
+def environment(function: Function, lambda_url: str = "") -> dict[str, str]:
     """Return a sandbox's whole environment: the template's, and what Lambda sets."""
     return function.environment | {
+        # AWS SDKs call this machine's Lambda, and sign with what opens nothing on AWS.
+        "AWS_ENDPOINT_URL_LAMBDA": lambda_url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
         "TZ": ":UTC",

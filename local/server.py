@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from local.gateway import Refused
+from local.gateway import Gateway, Refused
 from local.proxy import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from local.gateway import Gateway
+    from local.lambda_api import LambdaApi
 
 
 HOST = "127.0.0.1"
@@ -55,10 +55,10 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn without its handling of signals: whoever starts it says when to stop."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, app: Gateway | LambdaApi) -> None:
         config = uvicorn.Config(
-            gateway,
-            http=Protocol,
+            app,
+            http=Protocol if isinstance(app, Gateway) else HttpToolsProtocol,
             ws="none",
             lifespan="off",
             log_level="error",

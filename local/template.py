@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from boto3 import Session
@@ -15,7 +15,7 @@ from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 from local import ACCOUNT, REGION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 PSEUDO = {
@@ -27,6 +27,7 @@ PSEUDO = {
 }
 NO_VALUE = object()
 ANY = "ANY"
+SCHEDULED_EVENT = '{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}'
 # Where code lies is of no interest here, but the transform insists on a bucket.
 CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 
@@ -54,6 +55,8 @@ class Function:
     memory: int
     concurrency: int | None
     environment: dict[str, str]
+    durable: int | None = None
+    """How many seconds an execution of it may last; None where it is no durable function."""
 
     @property
     def arn(self) -> str:
@@ -90,10 +93,20 @@ class GatewayResponse:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """A function that is called every so many seconds with an event, as JSON."""
+
+    function: str
+    seconds: int
+    event: str
+
+
+@dataclass(frozen=True)
 class Template:
     """What the local run needs to know of the template."""
 
     functions: dict[str, Function]
+    schedules: tuple[Schedule, ...] = ()
     stage: str = "live"
     methods: dict[str, dict[str, Method]] = field(default_factory=dict)
     authorizers: dict[str, Authorizer] = field(default_factory=dict)
@@ -115,10 +128,11 @@ def load(path: Path, parameters: Mapping[str, str]) -> Template:
         raise TemplateError(f"{path.name}: {' '.join('; '.join(details).split())}") from error
     resolver = _Resolver(transformed, parameters)
     functions = {name: _function(name, p) for name, p in resolver.each("AWS::Lambda::Function")}
+    template = Template(functions, tuple(_schedules(resolver)))
     for _, api in resolver.each("AWS::ApiGateway::RestApi"):
         stages = [properties for _, properties in resolver.each("AWS::ApiGateway::Stage")]
-        return _api(functions, api["Body"], stages[0])
-    return Template(functions)
+        return _with_api(template, api["Body"], stages[0])
+    return template
 
 
 def _transform(source: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -214,7 +228,8 @@ class _Resolver:
             return self.values[name]
         resource = self.resources.get(name, {})
         if resource.get("Type") in ("AWS::Lambda::Alias", "AWS::Lambda::Version"):
-            return f"{self._arn(self.value(resource['Properties']['FunctionName']))}:{name}"
+            properties = self.value(resource["Properties"])
+            return f"{self._arn(properties['FunctionName'])}:{properties.get('Name', name)}"
         return name
 
     def _arn(self, resource: str) -> str:
@@ -236,10 +251,31 @@ def _function(name: str, properties: dict[str, Any]) -> Function:
         memory=int(properties.get("MemorySize", 128)),
         concurrency=None if concurrency is None else int(concurrency),
         environment={k: str(v) for k, v in variables.items()},
+        durable=properties.get("DurableConfig", {}).get("ExecutionTimeout"),
     )
 
 
-def _api(functions: dict[str, Function], body: dict[str, Any], stage: dict[str, Any]) -> Template:
+def _schedules(resolver: _Resolver) -> Iterator[Schedule]:
+    """Yield what SAM makes of a function's events Schedule and ScheduleV2."""
+    for _, rule in resolver.each("AWS::Events::Rule"):
+        if "ScheduleExpression" in rule and rule.get("State") != "DISABLED":
+            for target in rule["Targets"]:
+                yield _schedule(rule, target)
+    for _, schedule in resolver.each("AWS::Scheduler::Schedule"):
+        if schedule.get("State") != "DISABLED":
+            yield _schedule(schedule, schedule["Target"])
+
+
+def _schedule(timing: dict[str, Any], target: dict[str, Any]) -> Schedule:
+    expression = timing["ScheduleExpression"]
+    rate = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
+    if not rate:
+        raise TemplateError(f"no schedule {expression} runs here, only rates")
+    seconds = int(rate[1]) * {"minute": 60, "hour": 3600, "day": 86_400}[rate[2]]
+    return Schedule(_called(target["Arn"]), seconds, target.get("Input", SCHEDULED_EVENT))
+
+
+def _with_api(template: Template, body: dict[str, Any], stage: dict[str, Any]) -> Template:
     authorizers = {
         name: _authorizer(definition["x-amazon-apigateway-authorizer"])
         for name, definition in body.get("securityDefinitions", {}).items()
@@ -249,8 +285,8 @@ def _api(functions: dict[str, Function], body: dict[str, Any], stage: dict[str, 
         (s for s in stage.get("MethodSettings", []) if s["ResourcePath"] == "/*"), {}
     )
     rate = throttle.get("ThrottlingRateLimit")
-    return Template(
-        functions=functions,
+    return replace(
+        template,
         stage=stage["StageName"],
         methods={path: _methods(path, of, authorizers) for path, of in body["paths"].items()},
         authorizers=authorizers,

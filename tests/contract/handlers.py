@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
@@ -85,4 +86,33 @@ def authorize(event: Event, _: Any) -> Any:
             ],
         },
         "context": context | {"nested": {}} if key == "nested" else context,
+    }
+
+
+def mark(event: Event, _: Any) -> None:
+    """Leave a mark in a folder."""
+    time.sleep(event.get("sleep", 0))
+    with (Path(event["folder"]) / "mark").open("a") as file:
+        file.write("x")
+
+
+def tell(event: Event, _: Any) -> Event:
+    """Answer with the event after the last that was seen, until all were."""
+    asked = event["queryStringParameters"]
+    headers = {name.lower(): value for name, value in event["headers"].items()}
+    last = headers.get("last-event-id")
+    with (Path(asked["folder"]) / "calls").open("a") as file:
+        print(json.dumps({"last": last, "x": headers.get("x")}), file=file)
+    number = int(last or 0)
+    if last and last == asked.get("fail"):
+        raise RuntimeError("no more")
+    if number >= int(asked["until"]):
+        return {"statusCode": 204}
+    if number > 1:
+        time.sleep(float(asked.get("hold", 0)))
+    body = f"retry: {asked.get('retry', 0)}\n\nid: {number + 1}\ndata: of {number}\n\n"
+    return {
+        "statusCode": 200,
+        "headers": {"Content-Type": "text/event-stream"},
+        "body": body,
     }
