@@ -26,6 +26,7 @@ FUNCTIONS = of_type(RESOURCES, "AWS::Lambda::Function")
 APPLICATIONS = of_type(SOURCE["Resources"], "AWS::Serverless::Application")
 MANAGED = {
     "AWSLambdaBasicExecutionRole": "writes the function's log",
+    "AWSLambdaBasicDurableExecutionRolePolicy": "the same, and a durable function's own state",
     "AWSLambdaVPCAccessExecutionRole": "EC2 knows no narrower permission for network interfaces",
     "AWSXRayDaemonWriteAccess": "X-Ray knows no resources to name",
     "AWSXrayWriteOnlyAccess": "X-Ray knows no resources to name",
@@ -40,7 +41,7 @@ MANAGED = {
 
 def test_every_function_has_a_role_of_its_own() -> None:
     roles = [json.dumps(f["Properties"]["Role"]) for f in FUNCTIONS.values()]
-    assert len(roles) == 11
+    assert len(roles) == 12
     assert len(set(roles)) == len(roles)
 
 
@@ -79,14 +80,42 @@ def test_new_sql_runs_the_migrations_and_makes_new_versions_of_all_functions() -
     assert not versions[0] & versions[1]
 
 
-def test_old_versions_go_since_their_snapshots_cost() -> None:
+def test_old_versions_go_unless_a_run_may_still_need_them() -> None:
     for version in of_type(RESOURCES, "AWS::Lambda::Version").values():
-        assert version["DeletionPolicy"] == "Delete"
+        durable = version["Properties"]["FunctionName"] == {"Ref": "WorkerFunction"}
+        assert version["DeletionPolicy"] == ("Retain" if durable else "Delete")
+
+
+def test_a_run_in_the_background_outlasts_a_deployment_and_its_longest_approval() -> None:
+    worker = FUNCTIONS["WorkerFunction"]["Properties"]
+    longest_approval = 7 * 24 * 3600
+    assert worker["DurableConfig"]["ExecutionTimeout"] > longest_approval
+    assert worker["SnapStart"] == {"ApplyOn": "None"}
+    assert not [g for g in of_type(RESOURCES, "AWS::CodeDeploy::DeploymentGroup") if "Worker" in g]
+    durable = [name for name, f in FUNCTIONS.items() if "DurableConfig" in f["Properties"]]
+    assert durable == ["WorkerFunction"]
+
+
+def test_runs_may_start_the_worker_and_executions_may_wake_it_and_nobody_else_may() -> None:
+    may = {}
+    for name, function in FUNCTIONS.items():
+        role = RESOURCES[function["Properties"]["Role"]["Fn::GetAtt"][0]]
+        for policy in role["Properties"].get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                may[name, statement["Action"]] = statement["Resource"]
+    assert may == {
+        ("RunsFunction", "lambda:InvokeFunction"): {"Ref": "WorkerFunctionAliaslive"},
+        ("ExecutionsFunction", "lambda:SendDurableExecutionCallbackSuccess"): {
+            "Fn::Sub": "${WorkerFunction.Arn}:*"
+        },
+    }
+    variables = FUNCTIONS["RunsFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["MAP_WORKER_FUNCTION"] == {"Ref": "WorkerFunctionAliaslive"}
 
 
 def test_a_deployment_goes_back_when_an_alarm_fires() -> None:
     groups = of_type(RESOURCES, "AWS::CodeDeploy::DeploymentGroup")
-    assert len(groups) == 10  # every function but migrate
+    assert len(groups) == 10  # every function but migrate and the worker
     for group in groups.values():
         assert "ServerErrors" in json.dumps(group["Properties"]["AlarmConfiguration"])
 
@@ -103,6 +132,7 @@ def test_each_function_may_reach_only_what_it_is_for() -> None:
             "AuthorizerFunction": {"AuthorizerAccess"},
             "SweepFunction": {"SweeperAccess"},
             "RunsFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
+            "WorkerFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
             "SecretsFunction": {"ApiAccess", "SealAccess"},
         }
         assert granted == kinds.get(name, {"ApiAccess"}), name
@@ -153,13 +183,13 @@ def test_models_of_bedrock_are_asked_only_where_the_operator_says_so() -> None:
     assert STACKS["data.yaml"]["Conditions"]["AsksBedrock"] == asked
     assert asked in STACKS["network.yaml"]["Conditions"]["BedrockWithoutNat"]["Fn::And"]
     assert asked in SOURCE["Conditions"]["AsksBedrock"]["Fn::And"]
-    runs = RESOURCES[FUNCTIONS["RunsFunction"]["Properties"]["Role"]["Fn::GetAtt"][0]]
-    [granted] = (
-        policy["Fn::If"]
-        for policy in runs["Properties"]["ManagedPolicyArns"]
+    granted = [
+        policy["Fn::If"][0]
+        for role in of_type(RESOURCES, "AWS::IAM::Role").values()
+        for policy in role["Properties"]["ManagedPolicyArns"]
         if "BedrockAccess" in json.dumps(policy)
-    )
-    assert granted[0] == "AsksBedrock"
+    ]
+    assert granted == ["AsksBedrock"] * 2  # runs and the worker
 
 
 def test_no_tool_is_called_over_plain_http_on_aws() -> None:
@@ -169,7 +199,7 @@ def test_no_tool_is_called_over_plain_http_on_aws() -> None:
         if "MAP_PLAIN_HTTP" in function["Properties"]["Environment"]["Variables"]
     }
     on_aws_never = {"Fn::If": ["Cloud", "false", {"Ref": "PlainHttp"}]}
-    assert said == dict.fromkeys(("ToolsFunction", "RunsFunction"), on_aws_never)
+    assert said == dict.fromkeys(("ToolsFunction", "RunsFunction", "WorkerFunction"), on_aws_never)
 
 
 def test_only_the_proxy_reads_the_owners_secret() -> None:
@@ -369,7 +399,7 @@ def test_every_alarm_tells_what_to_do_and_where_to_read_on() -> None:
         assert anchor, f"{name} names no section of docs/operations.md"
         assert anchor[1] in anchors, f"{name}: {anchor[1]}"
         assert resource["Properties"]["AlarmActions"], name
-    assert alarms >= 18
+    assert alarms >= 19
 
 
 def test_the_dashboard_is_json() -> None:
