@@ -308,15 +308,16 @@ def _redis_answers(path: str) -> bool:
 
 
 def _durable_answers(path: str) -> bool:
-    return _answers(path, b"GET /health HTTP/1.0\r\n\r\n", b"HTTP/1.0 200")
+    return _answers(path, b"GET /health HTTP/1.0\r\n\r\n", b"HTTP/1.0 200", to_end=True)
 
 
-def _answers(path: str, question: bytes, answer: bytes) -> bool:
+def _answers(path: str, question: bytes, answer: bytes, *, to_end: bool = False) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(2)
         try:
             client.connect(path)
             client.sendall(question)
-            return client.recv(len(answer)) == answer
+            with client.makefile("rb") as received:
+                return received.read(-1 if to_end else len(answer)).startswith(answer)
         except OSError:
             return False

@@ -44,6 +44,12 @@ class Handler(RequestHandler):
         return "local"
 
 
+class PromptExecutor(Executor):
+    """Calls a function again that has failed, without AWS's patience."""
+
+    RETRY_BACKOFF_SECONDS = 1
+
+
 class Server(WebServer):
     """The runner's server on a Unix socket."""
 
@@ -66,7 +72,7 @@ def main() -> None:
     path, file, endpoint = sys.argv[1:]
     store = SQLiteExecutionStore.create_and_initialize(file)
     scheduler = Scheduler()
-    executor = Executor(
+    executor = PromptExecutor(
         store,
         scheduler,
         LambdaInvoker.create(endpoint, REGION),

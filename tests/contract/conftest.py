@@ -82,14 +82,14 @@ def processes() -> Iterator[tuple[int, int, str]]:
 StartStack = Callable[..., LocalStack]
 
 
-def start(data: Path, *options: str) -> LocalStack:
+def start(data: Path, *options: str, **environment: str) -> LocalStack:
     """Start the platform on a free port and return when it answers."""
     log = data.with_name(f"{data.name}.log")  # no pipe: it fills up where nobody reads it
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], **environment},
             stdout=output,
             stderr=output,
             text=True,

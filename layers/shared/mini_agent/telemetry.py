@@ -1,7 +1,11 @@
 """One logger and one set of metrics for each function."""
 
+import warnings
+
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+warnings.filterwarnings("ignore", "No application metrics to publish")  # few calls count anything
 
 logger = Logger()
 metrics = Metrics()

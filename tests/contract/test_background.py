@@ -1,0 +1,259 @@
+"""Runs in the background, through the engine of `make run`, whose processes die at every step."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psycopg
+import pytest
+
+from tests.contract.client import HttpClient
+from tests.contract.conftest import LocalStack, finish, start
+from tests.contract.tenants import add_tenant, admin
+from tests.contract.world import World, lambda_url, until
+
+PROVIDER_KEY = "sk-canary-9d1f4c"
+SECRET = "canary-secret-71b2ce"
+PROMPT = "canary-prompt-e05a88"
+
+# Holds runs where they write: before a step begins, and when its call is over but not yet noted.
+HOLDS = """
+create table public.holds (case_name text, number integer, way text);
+create function public.hold() returns trigger language plpgsql security definer as $$
+begin
+    if exists (
+        select from public.holds h join app.executions e on e.prompt = h.case_name
+        where e.id = new.execution_id and h.number = new.number
+          and h.way = case when tg_op = 'INSERT' then 'before' else 'after' end
+          and (tg_op = 'INSERT' or new.status <> 'running')
+    ) then
+        perform pg_advisory_xact_lock_shared(4711);
+    end if;
+    return new;
+end
+$$;
+alter role map_api set lock_timeout = '90s';
+alter role map_api set statement_timeout = '90s';
+create trigger hold before insert or update on app.execution_steps
+    for each row execute function public.hold();
+"""
+
+
+class Platform:
+    """A platform with a tenant's client, an agent, and the world that its runs talk to."""
+
+    def __init__(self, data: Path, world: World) -> None:
+        self.data, self.world = data, world
+        self.start()
+        [self.key] = add_tenant(self.stack)
+        self.connect()
+        secret = self.client("PUT", "/secrets/token", {"value": SECRET})
+        assert secret.status < 300, secret.text
+        self.agent = self.make_agent("put", "send")
+
+    def start(self) -> None:
+        self.stack: LocalStack = start(
+            self.data,
+            OPENAI_API_KEY=PROVIDER_KEY,
+            OPENAI_BASE_URL=f"{self.world.model.url}/v1",
+        )
+
+    def connect(self) -> None:
+        self.client = HttpClient(self.stack.url, self.key)
+
+    def restart(self) -> None:
+        """Kill everything at once, and start it again."""
+        pids = [self.stack.process.pid, *self.stack.children()]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self.stack.process.wait()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+        self.client.http.close()
+        self.start()
+        self.connect()
+
+    def make_agent(self, *tools: str, **fields: Any) -> str:
+        made = [
+            self.client(
+                "POST",
+                "/tools",
+                {
+                    "name": name,
+                    "description": "Does it",
+                    "endpoint": {
+                        "method": "POST",
+                        "url": self.world.web.url,
+                        "headers": {"Authorization": "Bearer {{secret:token}}"},
+                    },
+                    "idempotent": name == "put",
+                }
+                | fields,
+            )
+            for name in tools
+        ]
+        assert {answer.status for answer in made} == {201}, made[0].text
+        ids = [answer.json["id"] for answer in made]
+        agent = {"name": f"Of {tools}", "role": "r", "description": "d", "tool_ids": ids}
+        return str(self.client("POST", "/agents", agent).json["id"])
+
+    def begin(self, case: str, agent: str = "", **fields: Any) -> str:
+        """Start a run in the background and return its id."""
+        answer = self.client(
+            "POST",
+            f"/agents/{agent or self.agent}/run",
+            {"prompt": case, "model": "gpt-4o"} | fields,
+            {"Prefer": "respond-async"},
+        )
+        assert answer.status == 202, answer.text
+        return str(answer.json["execution_id"])
+
+    def run(self, execution: str) -> dict[str, Any]:
+        return dict(self.client("GET", f"/executions/{execution}").json)
+
+    def steps(self, execution: str) -> list[dict[str, Any]]:
+        return list(self.client("GET", f"/executions/{execution}/steps").json["items"])
+
+    def over(self, execution: str) -> dict[str, Any]:
+        """Return a run when it is over."""
+        until(lambda: self.run(execution)["finished_at"])
+        return self.run(execution)
+
+    def waiting(self, execution: str) -> None:
+        until(lambda: self.run(execution)["status"] == "waiting_approval")
+
+    def deliver(self, execution: str, name: str) -> None:
+        """Start a run once more, as a durable execution of this name."""
+        with closing(admin(self.stack)) as conn:
+            found = conn.execute("select tenant_id from app.executions where id = %s", [execution])
+            [[tenant]] = found.fetchall()
+        [pid, *_] = self.stack.sandboxes("RunsFunction")
+        boto3.client(
+            "lambda",
+            "us-east-1",
+            endpoint_url=lambda_url(pid),
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        ).invoke(
+            FunctionName="WorkerFunction:live",
+            InvocationType="Event",
+            DurableExecutionName=name,
+            Payload=json.dumps({"tenant_id": str(tenant), "execution_id": execution}),
+        )
+
+    def kill_workers(self) -> None:
+        for pid in self.stack.sandboxes("WorkerFunction"):
+            os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def holding_writes(self, *points: tuple[str, int, str]) -> Iterator[Callable[[], list[int]]]:
+        """Hold runs where they write; yields what returns the backends that are held."""
+        with closing(admin(self.stack)) as conn:
+            conn.autocommit = True
+            conn.execute("select pg_advisory_lock(4711)")
+            conn.cursor().executemany("insert into public.holds values (%s, %s, %s)", points)
+            waits = "select pid from pg_locks where locktype = 'advisory' and not granted"
+            yield lambda: [pid for (pid,) in conn.execute(waits)]
+            conn.execute("delete from public.holds")
+            # What the dead have not written must not be written after all.
+            conn.execute(f"select pg_terminate_backend(pid) from ({waits}) held".encode())
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with World(("put", "send")) as world:
+        running = Platform(tmp_path_factory.mktemp("background"), world)
+        with closing(admin(running.stack)) as conn, conn:
+            conn.execute(HOLDS)
+        yield running
+        running.client.http.close()
+        finish(running.stack)
+
+
+@pytest.mark.parametrize("way", ["in", "after", "before"])
+def test_a_worker_killed_at_each_step_and_between_repeats_nothing_that_is_finished(
+    platform: Platform, way: str
+) -> None:
+    world = platform.world
+    cases = {f"{way} {step}": step for step in range(1, 6)}
+    in_calls = cases.items() if way == "in" else ()
+    at_writes = () if way == "in" else [(case, step, way) for case, step in cases.items()]
+    with world.holding(*in_calls), platform.holding_writes(*at_writes) as held:
+        runs = {case: platform.begin(case) for case in cases}
+        for execution in runs.values():
+            for name in (execution, execution, f"another-{execution}"):
+                platform.deliver(execution, name)
+        until(lambda: len(world.inside) + len(held()) == len(cases))
+        platform.kill_workers()
+        until(lambda: not platform.stack.sandboxes("WorkerFunction"))
+    for case, step in cases.items():
+        run = platform.over(runs[case])
+        ended = run["status"], run["stop_reason"], world.counts(case)
+        if step == 4 and way != "before":  # nobody knows whether `send` has happened
+            assert ended == ("failed", "interrupted", [1, 1, 1, 1]), case
+        else:
+            again = step if way != "before" else 0
+            counts = [2 if number == again else 1 for number in range(1, 6)]
+            assert ended == ("completed", "answered", counts), case
+            assert run["response"] == f"All done for {case}"
+            kinds = [(s["number"], s["kind"], s["status"]) for s in platform.steps(runs[case])]
+            plan = ("model", "tool", "model", "tool", "model")
+            assert kinds == [(n, kind, "completed") for n, kind in enumerate(plan, 1)]
+
+
+def test_a_run_that_always_crashes_ends_with_its_reason(platform: Platform) -> None:
+    def crash(case: str) -> str:
+        platform.kill_workers()
+        return case
+
+    platform.world.at_tool = crash
+    try:
+        run = platform.over(platform.begin("crashing"))
+    finally:
+        platform.world.at_tool = lambda case: case
+    assert (run["status"], run["stop_reason"]) == ("failed", "crashed")
+    asked, called = platform.world.counts("crashing")
+    assert (asked, called) == (1, 4)  # `put` may be called again; the model's answer was noted
+
+
+def test_a_cancelled_run_calls_nothing_more(platform: Platform) -> None:
+    world = platform.world
+    with world.holding(("cancelled", 2)):
+        execution = platform.begin("cancelled")
+        until(lambda: world.inside)
+        answer = platform.client("POST", f"/executions/{execution}/cancel")
+        assert (answer.status, answer.json["status"]) == (200, "cancelled")
+    until(lambda: "cancelled" not in platform.busy())
+    assert platform.run(execution)["stop_reason"] == "cancelled"
+    assert world.counts("cancelled") == [1, 1]
+    again = platform.client("POST", f"/executions/{execution}/cancel")
+    assert (again.status, again.json["status"]) == (200, "cancelled")
+
+
+def test_a_run_waits_a_day_for_approval_over_a_restart_of_everything(platform: Platform) -> None:
+    guarded = platform.make_agent("guarded", requires_approval=True)
+    platform.world.plan = ("guarded",)
+    cases = {
+        name: platform.begin(name, guarded, approval_seconds=172_800)
+        for name in ("approved", "rejected", "expired")
+    }
+    for execution in cases.values():
+        platform.waiting(execution)
+    platform.restart(hours_later=24, expiring=cases["expired"])
+    [swept] = platform.sweep()
+    assert swept == 0
+    assert platform.over(cases["expired"])["stop_reason"] == "approval_expired"
+    for name, decision in (("approved", "approve"), ("rejected", "reject")):
+        path = f"/executions/{cases[name]}/approvals/2"
+        assert platform.run(cases[name])["status"] == "waiting_approval"
+        said = [platform.client("POST", path, {"decision": decision, "comment": "Seen"}) for _ in "12"]
+        assert [answer.status for answer in said] == [200, 200]
+        run = platform.over(cases[name])
+        assert (run["status"], run["response"]) == ("completed", f"All done for {name}")
+        other = {"decision": {"approve": "reject", "reject": "approve"}[decision]}
+        assert platform.client("POST", path, other).status == 409
+    assert platform.world.counts("approved") == [1, 1, 1]
