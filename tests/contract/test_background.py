@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import psycopg
 import pytest
 
 from tests.contract.client import HttpClient
@@ -20,6 +19,7 @@ from tests.contract.world import World, lambda_url, until
 PROVIDER_KEY = "sk-canary-9d1f4c"
 SECRET = "canary-secret-71b2ce"
 PROMPT = "canary-prompt-e05a88"
+TIMES = ("created_at", "started_at", "waiting_since", "deadline", "ends_by")
 
 # Holds runs where they write: before a step begins, and when its call is over but not yet noted.
 HOLDS = """
@@ -126,24 +126,58 @@ class Platform:
     def waiting(self, execution: str) -> None:
         until(lambda: self.run(execution)["status"] == "waiting_approval")
 
-    def deliver(self, execution: str, name: str) -> None:
-        """Start a run once more, as a durable execution of this name."""
-        with closing(admin(self.stack)) as conn:
-            found = conn.execute("select tenant_id from app.executions where id = %s", [execution])
-            [[tenant]] = found.fetchall()
-        [pid, *_] = self.stack.sandboxes("RunsFunction")
-        boto3.client(
+    @property
+    def functions(self) -> Any:
+        """A client of Lambda, as the functions themselves have it."""
+        self.client("GET", f"/executions/{self.agent}")  # so that there is a sandbox
+        [pid, *_] = self.stack.sandboxes("RunsFunction") or self.stack.sandboxes(
+            "ExecutionsFunction"
+        )
+        return boto3.client(
             "lambda",
             "us-east-1",
             endpoint_url=lambda_url(pid),
             aws_access_key_id="local",
             aws_secret_access_key="local",
-        ).invoke(
+        )
+
+    def deliver(self, execution: str, name: str) -> None:
+        """Start a run once more, as a durable execution of this name."""
+        [[tenant]] = self.sql("select tenant_id from app.executions where id = %s", execution)
+        self.functions.invoke(
             FunctionName="WorkerFunction:live",
             InvocationType="Event",
             DurableExecutionName=name,
             Payload=json.dumps({"tenant_id": str(tenant), "execution_id": execution}),
         )
+
+    def left_by_the_engine(self, execution: str) -> bool:
+        """Tell whether the engine is done with a run."""
+        found = self.functions.list_durable_executions_by_function(
+            FunctionName="WorkerFunction", DurableExecutionName=execution
+        )
+        return [known["Status"] for known in found["DurableExecutions"]] == ["SUCCEEDED"]
+
+    def sweep(self) -> dict[str, int]:
+        answer = self.functions.invoke(FunctionName="SweepFunction", Qualifier="live")
+        return dict(json.load(answer["Payload"]))
+
+    def age(self, execution: str, hours: int) -> None:
+        """Let so much time have passed for a run."""
+        past = ", ".join(f"{name} = {name} - make_interval(hours => %(hours)s)" for name in TIMES)
+        self.sql(f"update app.executions set {past} where id = %(id)s", id=execution, hours=hours)
+        self.sql(
+            "update app.execution_steps"
+            " set expires_at = expires_at - make_interval(hours => %(hours)s)"
+            " where execution_id = %(id)s",
+            id=execution,
+            hours=hours,
+        )
+
+    def sql(self, statement: str, *values: Any, **named: Any) -> list[tuple[Any, ...]]:
+        with closing(admin(self.stack)) as conn, conn:
+            result = conn.execute(statement.encode(), values or named)
+            return result.fetchall() if result.description else []
 
     def kill_workers(self) -> None:
         for pid in self.stack.sandboxes("WorkerFunction"):
@@ -227,7 +261,7 @@ def test_a_cancelled_run_calls_nothing_more(platform: Platform) -> None:
         until(lambda: world.inside)
         answer = platform.client("POST", f"/executions/{execution}/cancel")
         assert (answer.status, answer.json["status"]) == (200, "cancelled")
-    until(lambda: "cancelled" not in platform.busy())
+    until(lambda: platform.left_by_the_engine(execution))
     assert platform.run(execution)["stop_reason"] == "cancelled"
     assert world.counts("cancelled") == [1, 1]
     again = platform.client("POST", f"/executions/{execution}/cancel")
@@ -235,25 +269,62 @@ def test_a_cancelled_run_calls_nothing_more(platform: Platform) -> None:
 
 
 def test_a_run_waits_a_day_for_approval_over_a_restart_of_everything(platform: Platform) -> None:
-    guarded = platform.make_agent("guarded", requires_approval=True)
-    platform.world.plan = ("guarded",)
-    cases = {
-        name: platform.begin(name, guarded, approval_seconds=172_800)
-        for name in ("approved", "rejected", "expired")
+    world = platform.world
+    world.plan = ("guarded",)
+    agent = platform.make_agent("guarded", requires_approval=True)
+    runs = {
+        case: platform.begin(case, agent, approval_seconds=2 * 24 * 3600)
+        for case in ("approved", "rejected", "expired")
     }
-    for execution in cases.values():
+    for case, execution in runs.items():
         platform.waiting(execution)
-    platform.restart(hours_later=24, expiring=cases["expired"])
-    [swept] = platform.sweep()
-    assert swept == 0
-    assert platform.over(cases["expired"])["stop_reason"] == "approval_expired"
-    for name, decision in (("approved", "approve"), ("rejected", "reject")):
-        path = f"/executions/{cases[name]}/approvals/2"
-        assert platform.run(cases[name])["status"] == "waiting_approval"
-        said = [platform.client("POST", path, {"decision": decision, "comment": "Seen"}) for _ in "12"]
-        assert [answer.status for answer in said] == [200, 200]
-        run = platform.over(cases[name])
-        assert (run["status"], run["response"]) == ("completed", f"All done for {name}")
-        other = {"decision": {"approve": "reject", "reject": "approve"}[decision]}
-        assert platform.client("POST", path, other).status == 409
-    assert platform.world.counts("approved") == [1, 1, 1]
+        platform.age(execution, 49 if case == "expired" else 24)
+    platform.restart()
+    assert platform.over(runs["expired"])["stop_reason"] == "approval_expired"
+    assert platform.sweep()["ended"] == 0
+    for case, decision in (("approved", "approve"), ("rejected", "reject")):
+        path = f"/executions/{runs[case]}/approvals/2"
+        for _ in range(2):
+            answer = platform.client("POST", path, {"decision": decision, "comment": "Seen"})
+            assert answer.status == 200, answer.text
+        run = platform.over(runs[case])
+        assert (run["status"], run["response"]) == ("completed", f"All done for {case}")
+        other = {"approve": "reject", "reject": "approve"}[decision]
+        assert platform.client("POST", path, {"decision": other}).status == 409
+    assert [world.seen[case, 2] for case in runs] == [1, 0, 0]  # how often the tool was called
+    until(lambda: all(platform.left_by_the_engine(execution) for execution in runs.values()))
+
+
+def test_a_run_in_the_middle_of_a_call_survives_a_restart_of_everything(platform: Platform) -> None:
+    world = platform.world
+    world.plan = ("put",)
+    with world.holding(("survivor", 3)):
+        execution = platform.begin("survivor")
+        until(lambda: world.inside)
+        platform.restart()
+        assert platform.over(execution)["status"] == "completed"
+    assert world.counts("survivor") == [1, 1, 2]
+
+
+def test_nothing_stays_and_nothing_secret_is_told(platform: Platform) -> None:
+    """Last: over all that the runs above have left behind."""
+    platform.world.plan = ("put",)
+    platform.world.at_tool = lambda _: f"You sent {SECRET}"
+    path, asked = f"/agents/{platform.agent}/run", {"prompt": PROMPT, "model": "gpt-4o"}
+    assert platform.client("POST", path, asked).status == 200
+    runs = [platform.begin(PROMPT)]
+    assert platform.over(runs[0])["status"] == "completed"
+    with platform.world.failing():  # telling the request with its key, as careless providers do
+        failed = platform.client("POST", path, asked)
+        assert (failed.status, failed.json["error_code"]) == (502, "MODEL_PROVIDER_FAILED")
+        runs.append(platform.begin(PROMPT))
+        assert platform.over(runs[1])["stop_reason"] == "provider_unavailable"
+    assert platform.sql("select count(*) from app.executions where finished_at is null") == [(0,)]
+    told = [failed.text, *(f"{platform.run(run)}{platform.steps(run)}" for run in runs)]
+    platform.stack.stop()
+    logs = [*platform.data.glob("**/*.log"), platform.data.with_name(f"{platform.data.name}.log")]
+    told_by = {log.name for log in logs if log.stat().st_size}
+    assert {"WorkerFunction.log", "RunsFunction.log", "durable.log", "postgres.log"} <= told_by
+    for canary in (PROVIDER_KEY, SECRET, PROMPT):
+        assert not [log.name for log in logs if canary in log.read_text()], canary
+        assert canary == PROMPT or not [text for text in told if canary in text], canary

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tests.fakes import Behaviour, FakeOpenAI, call, say
+from tests.fakes import Behaviour, FakeOpenAI, call, say, status
 from tests.integration.web import Seen, Web, reply
 
 PATIENCE_SECONDS = 90
@@ -32,6 +32,7 @@ class World:
     inside: set[Point] = field(default_factory=set)
     release: threading.Event = field(default_factory=threading.Event)
     at_tool: Callable[[str], str] = lambda case: f"done for {case}"
+    fails: bool = False
 
     def __enter__(self) -> Self:
         self.model = FakeOpenAI(self._think).__enter__()
@@ -53,10 +54,21 @@ class World:
             self.held = set()
             self.release.set()
 
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let the model fail, until the block is over."""
+        self.fails = True
+        try:
+            yield
+        finally:
+            self.fails = False
+
     def _think(self, body: dict[str, Any]) -> Behaviour:
         [case] = {m["content"] for m in body["messages"] if m["role"] == "user"}
         asked = sum(m["role"] == "assistant" for m in body["messages"])
         self._arrive((case, 2 * asked + 1))
+        if self.fails:
+            return status(500)
         if asked < len(self.plan):
             return call(self.plan[asked], {"case": case, "step": 2 * asked + 2})
         return say(f"All done for {case}")
