@@ -170,7 +170,8 @@ ERRORS = [
     Row("PUT", "/agents/<agent>", {"name": "new"}, 409, "DUPLICATE_AGENT_NAME", {"name": "new"}),
     Row("POST", "/agents/<agent>/run", RUN | {"model": "gpt-5"}, 422, "UNSUPPORTED_MODEL",
         {"model": "gpt-5", "supported_models":
-         ["gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet"]}),
+         ["gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet", "gpt-5.1",
+          "gpt-5-mini", "claude-sonnet-5-5", "claude-haiku-4-5", "nova-pro", "nova-lite"]}),
     # A body that is no JSON, or not the one that is asked for.
     *(
         Row(method, path, body, status, code, headers={"Content-Type": media_type})

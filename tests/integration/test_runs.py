@@ -65,6 +65,8 @@ def test_another_model_is_refused_with_those_there_are(client: Client) -> None:
             "model": model,
             "supported_models": [
                 *("gpt-4o", "gpt-4", "gpt-3.5-turbo", "claude-3-opus", "claude-3-sonnet"),
+                *("gpt-5.1", "gpt-5-mini", "claude-sonnet-5-5", "claude-haiku-4-5"),
+                *("nova-pro", "nova-lite"),
             ],
         }
     assert client("GET", "/history").json["items"] == []
