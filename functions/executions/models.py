@@ -84,7 +84,7 @@ class Step(BaseModel):
 
     number: int
     kind: Literal["model", "tool", "approval"]
-    status: Literal["running", "waiting", "completed", "failed", "refused"]
+    status: Literal["running", "waiting", "completed", "failed", "refused", "interrupted"]
     tool: str | None
     arguments: Any
     result: Any

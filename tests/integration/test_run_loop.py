@@ -338,6 +338,7 @@ def test_a_run_that_always_crashes_is_given_up(
     assert over
     assert (over.status, over.stop_reason) == ("failed", "crashed")
     assert len(model.asked) == 3
+    assert steps(client, run) == [("model", "interrupted", None)]
 
 
 def test_three_deliveries_of_one_start_are_one_run(
@@ -395,6 +396,7 @@ def test_a_run_that_nobody_came_back_to_is_swept(
         assert sweep({}, Context()) == {"ended": 2, "forgotten": 1}
     assert state(client, runs[0]) == ("failed", "interrupted")
     assert state(client, runs[1]) == ("failed", "approval_expired")
+    assert steps(client, runs[1])[-1] == ("approval", "interrupted", "guarded")
     assert engine.work(runs[0]) is None
 
 

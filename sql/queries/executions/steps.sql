@@ -1,7 +1,12 @@
--- The steps of a run, in order; none where this tenant has no such run.
-select number, kind, status, tool, arguments, result, input_tokens, output_tokens, cost_usd, decision,
-       comment, expires_at, started_at, finished_at,
-       round(1000 * extract(epoch from finished_at - started_at))::integer as duration_ms
-from app.execution_steps
-where execution_id = %(id)s
-order by number
+-- The steps of a run, in order; none where this tenant has no such run. One that was under way when
+-- its run ended is interrupted: nobody will finish it.
+select s.number, s.kind,
+       case when s.status in ('running', 'waiting') and e.finished_at is not null
+            then 'interrupted' else s.status end as status,
+       s.tool, s.arguments, s.result, s.input_tokens, s.output_tokens, s.cost_usd, s.decision,
+       s.comment, s.expires_at, s.started_at, s.finished_at,
+       round(1000 * extract(epoch from s.finished_at - s.started_at))::integer as duration_ms
+from app.execution_steps s
+join app.executions e on e.id = s.execution_id
+where s.execution_id = %(id)s
+order by s.number
