@@ -80,10 +80,12 @@ def endpoints(data: Data) -> list[Endpoint]:
 
 def _tools(data: Data) -> list[Endpoint]:
     path, function = "/api/v1/tools", "ToolsFunction"
+    described_only = {"parameters": None, "endpoint": None}
+    flags = ("idempotent", "requires_approval")
 
     def create(n: int) -> Case:
         body = {"name": f"tool {n}", "description": TEXT}
-        return Case("POST", path, body, body)
+        return Case("POST", path, body, body | described_only | dict.fromkeys(flags, False))
 
     def list_(_: int) -> Case:
         return Case("GET", path, None, {"name": None, "agent_name": None, **PAGE})
@@ -93,7 +95,9 @@ def _tools(data: Data) -> list[Endpoint]:
 
     def update(n: int) -> Case:
         body = {"description": f"{TEXT} {n}"}
-        return Case("PUT", f"{path}/{data.tool}", body, {"id": data.tool, "name": None, **body})
+        unchanged = {"id": data.tool, "name": None, **described_only, **dict.fromkeys(flags)}
+        unchanged |= {"new_parameters": False, "new_endpoint": False}
+        return Case("PUT", f"{path}/{data.tool}", body, unchanged | body)
 
     def delete(n: int) -> Case:
         tool = data.spare_tools[n]

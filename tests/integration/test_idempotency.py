@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.responses import Response
 
+from functions.tools.models import ToolIn
 from mini_agent import db, idempotency
 from mini_agent.tenant import Caller
 from tests.conftest import Connection, MakeTenant
@@ -58,7 +59,8 @@ class Made:
         self.name = name
 
 
-CREATE = {name: db.Query("tools/create", TOOL | {"name": name}, Made) for name in ("a", "b")}
+ROW = ToolIn(**TOOL).model_dump()
+CREATE = {name: db.Query("tools/create", ROW | {"name": name}, Made) for name in ("a", "b")}
 
 
 # ── The same request ─────────────────────────────────────────────────────────────────────────────
@@ -275,7 +277,7 @@ def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
         with db.joined() as transaction:
             stored = idempotency.claim(tenant, key, uuid(number))
             if stored is None:
-                assert transaction.commit(tenant, db.Query("tools/create", TOOL, Made))[0].name
+                assert transaction.commit(tenant, db.Query("tools/create", ROW, Made))[0].name
             return stored
 
     assert begin(1) is None

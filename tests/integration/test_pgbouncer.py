@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from functions.tools.models import Tool
+from functions.tools.models import Tool, ToolIn
 from local import backends
 from mini_agent import db
 from mini_agent.errors import DuplicateToolName
@@ -97,12 +97,16 @@ def _client(socket: str, database: str = "map") -> Connection:
     )
 
 
+ROW = ToolIn(name="tool", description="Search").model_dump()
+
+
 def use_as(caller: Caller, tool: UUID, rounds: int) -> list[str]:
     """Be a tenant's sandbox: read, write, fail, and ask as nobody; return what went wrong."""
     wrong = []
     listed = db.Query("tools/list", NO_FILTER | FIRST_PAGE, Tool)
-    changed = db.Query("tools/update", {"id": tool, "name": None, "description": "new"}, Tool)
-    taken = db.Query("tools/create", {"name": "tool", "description": "another"}, Tool)
+    as_it_is = {"id": tool, "name": None, "new_parameters": False, "new_endpoint": False}
+    changed = db.Query("tools/update", ROW | as_it_is, Tool)
+    taken = db.Query("tools/create", ROW, Tool)
     refusals = {"tools_name_unique": DuplicateToolName()}
     for number in range(rounds):
         if [row.id for row in db.read(caller, listed)] != [tool]:
@@ -133,10 +137,7 @@ def test_two_tenants_in_turn_on_one_connection_see_their_own_rows_only(
     make_tenant: MakeTenant,
 ) -> None:
     callers = [make_tenant("A"), make_tenant("B")]
-    made = [
-        db.write(c, db.Query("tools/create", {"name": "tool", "description": "d"}, Tool))[0].id
-        for c in callers
-    ]
+    made = [db.write(c, db.Query("tools/create", ROW, Tool))[0].id for c in callers]
     start = postgres.log.stat().st_size
     with (
         configured(database_host=pgbouncer.socket, database_port=str(PORT)),
