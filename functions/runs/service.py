@@ -30,6 +30,7 @@ from mini_agent.errors import (
     ApiError,
     DeadlineExceeded,
     IdempotencyKeyInUse,
+    InvalidApiKey,
     ModelProviderFailed,
     ServiceUnavailable,
     TenantIsolationViolation,
@@ -246,15 +247,19 @@ def _warning(agent: AgentToRun) -> str | None:
 def work(run: RunCaller, owner: str, approvals: Approvals) -> Execution | None:
     """Work on a run in the background until it is over, and return it.
 
-    None if it is not the owner's to have. Raises what `approvals` raise.
+    None if it is not the owner's to have, or its tenant was suspended: the sweep ends it then.
+    Raises what `approvals` raise.
     """
-    journal = Journal.take(run, owner)
-    if journal is None:
+    try:
+        journal = Journal.take(run, owner)
+        if journal is None:
+            return None
+        if journal.run.crashes > MOST_CRASHES:
+            count("RunsCrashed")
+            return journal.end("failed", "crashed", None)
+        return conclude(journal, approvals)
+    except InvalidApiKey:
         return None
-    if journal.run.crashes > MOST_CRASHES:
-        count("RunsCrashed")
-        return journal.end("failed", "crashed", None)
-    return conclude(journal, approvals)
 
 
 def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> Execution:

@@ -132,4 +132,21 @@ def _event(data: Data, name: str) -> dict[str, object]:
     if name == "RunsFunction":
         asked = {"prompt": "What is new?", "model": "gpt-4o"}
         return Case("POST", f"/api/v1/agents/{data.agent}/run", asked).event(data.caller)
+    if name == "WorkerFunction":
+        return _delivery({"tenant_id": data.caller["tenant_id"], "execution_id": NOBODYS})
     return CASES[name].event(data.caller)
+
+
+def _delivery(told: dict[str, str]) -> dict[str, object]:
+    """Return what a durable function is called with at first."""
+    started = {
+        "Id": "1",
+        "Type": "EXECUTION",
+        "Status": "STARTED",
+        "ExecutionDetails": {"InputPayload": json.dumps(told)},
+    }
+    return {
+        "DurableExecutionArn": "bench",
+        "CheckpointToken": "bench",
+        "InitialExecutionState": {"Operations": [started], "NextMarker": ""},
+    }

@@ -44,7 +44,7 @@ def test_the_bench_tells_every_endpoint_every_cold_start_and_a_deep_history() ->
         assert (by_id in {"ok", "over"}) == bool(re.fullmatch(r"GET .*{id}", name))
     rooms = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
     starts = rows(run.stdout, "Cold starts")
-    functions = {f"{room.title()}Function" for room in rooms}
+    functions = {f"{room.title()}Function" for room in {*rooms, "worker"}}
     assert starts.keys() == functions | {"psycopg", "redis-py"}
     assert starts["ToolsFunction"][-1] in {"ok", "over"}
     assert "FastAPI and Mangum, async def" in rows(run.stdout, "An event")

@@ -357,6 +357,26 @@ def test_three_deliveries_of_one_start_are_one_run(
     assert len(model.asked) == 1
 
 
+def test_a_suspended_tenants_run_calls_nothing_more(
+    client: Client,
+    agent: dict[str, Any],
+    engine: Engine,
+    admin: Connection,
+    model: Model,
+    outside: Outside,
+) -> None:
+    waiting, running = (queue(client, agent, engine) for _ in range(2))
+
+    def suspended(_: Conversation) -> Any:
+        admin.execute("update app.tenants set status = 'suspended'")
+        return ask_for("plain")
+
+    model.script = [suspended]
+    assert engine.work(running) is None
+    assert engine.work(waiting) is None
+    assert (len(model.asked), outside.calls) == (1, [])
+
+
 def test_what_an_earlier_attempt_still_does_is_fenced_off(
     client: Client, agent: dict[str, Any], engine: Engine, model: Model, outside: Outside
 ) -> None:

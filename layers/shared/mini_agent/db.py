@@ -28,7 +28,7 @@ Other = TypeVar("Other")
 Answer = TypeVar("Answer")
 
 CONNECT_SECONDS = 3
-KEY_NOT_ACTIVE = "MAP01"  # raised by app.enter_tenant
+NOT_ACTIVE = {"MAP01", "MAP02"}  # raised by app.enter_tenant and app.enter_run
 LOST_STATES = ("08", "57P0", "25006")  # gone, shut down, or a former writer after a failover
 GAVE_UP_STATES = ("57014", "55P03")  # statement_timeout, lock_timeout
 
@@ -59,7 +59,8 @@ def read(
 def read(caller: Caller | RunCaller, *asked: Query[Any]) -> Any:
     """Return the rows of one query, or of two seen at one moment, as the caller's tenant.
 
-    Raises InvalidApiKey if the key was revoked meanwhile, ServiceUnavailable without a database,
+    Raises InvalidApiKey if the key was revoked, or the run's tenant suspended, meanwhile,
+    ServiceUnavailable without a database,
     DeadlineExceeded where the database gave up.
     """
     rows = _joined.send(caller, asked) if _joined else _alone(caller, asked)[1]
@@ -262,7 +263,7 @@ def _guarded(conn: Connection, work: Callable[[Connection], Answer]) -> Answer:
             raise
         if conn.closed or (error.sqlstate or "").startswith(LOST_STATES):
             raise _lost(error) from error
-        if error.sqlstate == KEY_NOT_ACTIVE:
+        if error.sqlstate in NOT_ACTIVE:
             raise InvalidApiKey from error
         if error.sqlstate in GAVE_UP_STATES:
             raise DeadlineExceeded from error
