@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from redis import Redis
 
-from local.bench import cold, data, over_http, stack
+from local.bench import background, cold, data, over_http, stack
 from local.bench.endpoints import Endpoint, endpoints
-from local.bench.figures import table, verdict
+from local.bench.figures import FEW, MANY, table, verdict
 from local.pool import ROOT
 
 if TYPE_CHECKING:
@@ -34,16 +34,17 @@ SPARES = 100  # what warming up uses besides what is measured
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure: requests, requests over HTTP, cold starts, executions."""
+    """How much to measure: requests, requests over HTTP, cold starts, executions, runs."""
 
     samples: int
     http: int
     rounds: int
     rows: int
+    runs: int
 
 
-FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000)
-QUICK = Size(samples=10, http=10, rounds=1, rows=2_000)
+FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300)
+QUICK = Size(samples=10, http=10, rounds=1, rows=2_000, runs=10)
 
 
 def main() -> None:
@@ -58,6 +59,8 @@ def main() -> None:
         _print("Endpoints", _endpoints(running, made, size))
         _print("An event that asks for nothing", _floor(running, made, size))
         _print("Cold starts", _cold(running, made, size))
+        _print("Steps of a run", _steps(running, made, size))
+        _print("Runs in the background", _background(running, made, size))
         _print("A long history", _history(running, size))
 
 
@@ -150,6 +153,29 @@ def _cold(running: Stack, made: Data, size: Size) -> str:
         *("imports / both drivers'", f"≤ {ROOM_IMPORTS:g}"),
     )
     return table(titles, rows)
+
+
+def _steps(running: Stack, made: Data, size: Size) -> str:
+    """Return what the engine costs for each step, beside its two writes alone."""
+    _progress("steps of a run")
+    asked = {"data": asdict(made), "samples": max(size.samples // 20, 2)}
+    measured = _inside(running, "WorkerFunction", "steps", asked)
+    few, many, bare = (measured[name]["p50"] for name in ("few", "many", "bare"))
+    steps = MANY - FEW
+    each, alone = (many - few) / steps, bare / steps
+    row = [f"{steps} steps more", f"{each:.2f}", f"{alone:.2f}", f"{each / alone:.2f}"]
+    titles = ("of a run", "engine, ms a step", "its two writes, bare", "engine / bare")
+    return table((*titles, f"a run of {FEW} steps, ms"), [[*row, f"{few:.2f}"]])
+
+
+def _background(running: Stack, made: Data, size: Size) -> str:
+    """Return how many runs go through the background, and how long each takes."""
+    _progress("runs in the background")
+    told = background.measure(running, made, size.runs)
+    figures = [f"{told[name]:.1f}" for name in ("accepted", "done")]
+    figures += [f"{told[name]:.0f}" for name in ("p50", "p95")]
+    titles = ("at once", "accepted a second", "done a second", "p50 ms from request to end", "p95")
+    return table(titles, [[f"{size.runs} runs", *figures]])
 
 
 def _history(running: Stack, size: Size) -> str:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+FEW, MANY = 3, 41
+"""Steps of a short run and of a long one: between them is the engine, without start and end."""
+
 
 class Sample:
     """Durations of the same thing, over and over, and the CPU that this process spent in them."""

@@ -25,7 +25,7 @@ from mangum import Mangum
 from local.bench.bare import Bare
 from local.bench.data import Data, History
 from local.bench.endpoints import Case, Endpoint, endpoints
-from local.bench.figures import Sample
+from local.bench.figures import FEW, MANY, Sample
 from local.sandbox import Context
 from mini_agent import db, page, ratelimit, telemetry
 from mini_agent.tenant import Caller
@@ -45,6 +45,7 @@ def main() -> None:
         "endpoints": measure_endpoints,
         "floor": measure_floor,
         "history": measure_history,
+        "steps": measure_steps,
     }
     measured = parts[what](**json.loads(Path(asked).read_text()))
     Path(told).write_text(json.dumps(measured))
@@ -179,16 +180,33 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
     return measured
 
 
-def _in_turns(parts: dict[str, Prepare], numbers: range) -> dict[str, Sample]:
+def measure_steps(data: dict[str, Any], samples: int) -> Measured:
+    """Return a short run, a long one, and as many steps as lie between them written down bare."""
+    steps = import_module("local.bench.steps")  # with all of a run's imports
+    made = Data(**data)
+    caller = Caller.from_event({"requestContext": {"authorizer": made.caller}})
+    engine = steps.Engine(caller, UUID(made.agent))
+    parts: dict[str, Prepare] = {
+        "few": lambda _: engine.run(FEW),
+        "many": lambda _: engine.run(MANY),
+        "bare": lambda _: engine.bare(MANY - FEW),
+    }
+    _in_turns(parts, range(2))
+    return _summaries(_in_turns(parts, range(samples), at_a_time=5))
+
+
+def _in_turns(
+    parts: dict[str, Prepare], numbers: range, at_a_time: int = AT_A_TIME
+) -> dict[str, Sample]:
     """Time each part's calls, some of one, then some of the next, and so on.
 
     So whatever else runs here slows all of them, and each finds its code in the CPU's caches, as
     in a busy sandbox.
     """
     measured = {name: Sample() for name in parts}
-    for start in range(0, len(numbers), AT_A_TIME):
+    for start in range(0, len(numbers), at_a_time):
         for name, prepare in parts.items():
-            for n in numbers[start : start + AT_A_TIME]:
+            for n in numbers[start : start + at_a_time]:
                 measured[name].time(prepare(n))
     return measured
 

@@ -48,5 +48,8 @@ def test_the_bench_tells_every_endpoint_every_cold_start_and_a_deep_history() ->
     assert starts.keys() == functions | {"psycopg", "redis-py"}
     assert starts["ToolsFunction"][-1] in {"ok", "over"}
     assert "FastAPI and Mangum, async def" in rows(run.stdout, "An event")
+    [steps] = rows(run.stdout, "Steps of a run").values()
+    [background] = rows(run.stdout, "Runs in the background").values()
+    assert all(float(figure) > 0 for figure in [*steps, *background])
     deep = rows(run.stdout, "A long history")["page behind 1,800 rows, by cursor"]
     assert deep[-1] in {"ok", "over"}
