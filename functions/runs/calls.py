@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 from pydantic import BaseModel
 
@@ -118,12 +118,16 @@ def _filled(template: str, arguments: dict[str, Any]) -> tuple[str, dict[str, An
 def _part(name: str, value: Any) -> str:
     if value == "" or not isinstance(value, str | int | float):
         raise _Unfit(f"The argument {name!r} must be there: a text that is not empty, or a number.")
-    return quote(value if isinstance(value, str) else json.dumps(value), safe="")
+    return quote(_text(value), safe="")
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, allow_nan=False)
 
 
 def _with_query(url: str, arguments: dict[str, Any]) -> str:
     pairs = [
-        (name, item if isinstance(item, str) else json.dumps(item))
+        (name, _text(item))
         for name, value in arguments.items()
         for item in (value if isinstance(value, list) else [value])
         if item is not None
@@ -169,9 +173,11 @@ def _masked(text: str, secrets: Mapping[str, str]) -> str:
         for form in (
             value,
             json.dumps(value)[1:-1],
+            json.dumps(value)[1:-1].replace("/", "\\/"),
             html.escape(value),
             quote(value),
             quote(value, safe=""),
+            quote_plus(value),
             base64.b64encode(value.encode()).decode(),
         )
         if form
@@ -179,4 +185,4 @@ def _masked(text: str, secrets: Mapping[str, str]) -> str:
     if not forms:
         return text
     longest_first = sorted(forms, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), MASK, text)
+    return re.sub("|".join(map(re.escape, longest_first)), MASK, text, flags=re.IGNORECASE)

@@ -5,6 +5,7 @@ finished step, and is fenced by its attempt: as soon as another has taken the ru
 cancelled, no step begins any more.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -175,10 +176,12 @@ class Journal:
 
 
 def storable(value: Any) -> Any:
-    """Return JSON without what Postgres cannot keep: NUL, and half of a surrogate pair."""
+    """Return JSON without what Postgres cannot keep: NUL, half of a surrogate pair, NaN."""
     match value:
         case str():
             return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        case float() if not math.isfinite(value):
+            return str(value)
         case list():
             return [storable(item) for item in value]
         case dict():

@@ -11,10 +11,14 @@ from typing import Any
 
 MOST_BYTES = 16 * 1024
 MOST_NODES = 10_000
+MOST_PATTERN_BYTES = 64 * 1024
+"""Of a pattern that is compiled, in memory; a class of all letters takes half of it."""
 DEEPEST = 64
 DEFINITION = re.compile(r"#/(\$defs|definitions)/([^/~%]+)")
 NO_OTHER_WAY = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$recursiveRef")
 """Keywords that would lead elsewhere than the text of a `$ref` says."""
+OVER_AGAIN = ("unevaluatedItems", "unevaluatedProperties")
+"""Keywords that try again what is beside them: within each other, each doubles the time."""
 NUL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
@@ -32,13 +36,21 @@ def check(schema: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("The schema must be of type object")
     import jsonschema_rs  # noqa: PLC0415 - of use where there is a schema alone
 
-    options = jsonschema_rs.RegexOptions()
+    options = jsonschema_rs.RegexOptions(size_limit=MOST_PATTERN_BYTES)
     try:
         jsonschema_rs.Draft202012Validator(schema, pattern_options=options, offline=True)
     except jsonschema_rs.ValidationError as error:
         where = "/".join(str(part) for part in error.instance_path)
         raise ValueError(f"No valid JSON Schema, at '{where}': {error.message[:300]}") from None
     return schema
+
+
+def _refuse(node: dict[str, Any], *, inner: bool) -> None:
+    led = [name for name in NO_OTHER_WAY if isinstance(node.get(name), str)]
+    if refused := led + [name for name in OVER_AGAIN if name in node]:
+        raise ValueError(f"The schema must have no {refused[0]}")
+    if inner and isinstance(node.get("$schema"), str):  # in draft 4, `id` leads elsewhere, too
+        raise ValueError("The schema must have no $schema but its own")
 
 
 def _nodes(
@@ -53,8 +65,7 @@ def _nodes(
             yield from _nodes(root, item, within, depth + 1)
     if not isinstance(node, dict):
         return
-    if led := [name for name in NO_OTHER_WAY if isinstance(node.get(name), str)]:
-        raise ValueError(f"The schema must have no {led[0]}")
+    _refuse(node, inner=depth > 0)
     for item in node.values():
         yield from _nodes(root, item, within, depth + 1)
     if isinstance(reference := node.get("$ref"), str):

@@ -282,6 +282,21 @@ UNFIT_PARAMETERS: dict[str, Any] = {
     },
     "other base": {"type": "object", "$id": "https://example.com/"},
     "dynamic": {"type": "object", "properties": {"a": {"$dynamicRef": "#a"}}},
+    "another draft within": {
+        "type": "object",
+        "$defs": {"a": {}},
+        "properties": {
+            "a": {
+                "$schema": "http://json-schema.org/draft-04/schema#",
+                "id": "http://example.com/",
+                "allOf": [{"$ref": "#/$defs/a"}],
+                "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}},
+            }
+        },
+    },
+    "properties over again": {"type": "object", "unevaluatedProperties": False},
+    "items over again": {"type": "object", "properties": {"a": {"unevaluatedItems": {}}}},
+    "pattern of much memory": {"type": "object", "properties": {"a": {"pattern": r"\p{L}{99}"}}},
     "deep": nested(70),
     "exploding": EXPLODING,
     "large": {"type": "object", "description": "x" * 16_384},
@@ -309,6 +324,7 @@ def test_parameters_may_be_as_large_and_as_deep_as_the_limits_say(client: Client
     for schema in (
         {"type": "object", "description": "x" * (16_384 - overhead)},
         nested(60),
+        {"type": "object", "properties": {"a": {"pattern": r"^[\p{L}\p{N} ._-]+$"}}},
         {"type": "object", "description": r"\0 is no NUL: \u0000"},
         {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"},
     ):
