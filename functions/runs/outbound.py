@@ -16,6 +16,7 @@ from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from queue import Empty, SimpleQueue
+from struct import pack
 from threading import Thread, Timer
 from urllib.parse import urljoin, urlsplit
 
@@ -49,6 +50,8 @@ LOCAL = [
     )
 ]
 METADATA = ip_network("fd00:ec2::/32")
+AT_ONCE = pack("ii", 1, 0)
+"""Closed so, a connection is reset: whoever goes on sending hears of it now, not by and by."""
 
 Address = IPv4Address | IPv6Address
 
@@ -281,6 +284,7 @@ def _ending(sock: socket.socket, deadline: float) -> Iterator[None]:
 
 def _cut(sock: socket.socket) -> None:
     with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not TLS's own, which another thread is in
 
 

@@ -324,7 +324,7 @@ def test_nothing_stays_and_nothing_secret_is_told(platform: Platform) -> None:
     platform.stack.stop()
     logs = [*platform.data.glob("**/*.log"), platform.data.with_name(f"{platform.data.name}.log")]
     told_by = {log.name for log in logs if log.stat().st_size}
-    assert {"WorkerFunction.log", "RunsFunction.log", "durable.log", "postgres.log"} <= told_by
+    assert {"WorkerFunction.log", "RunsFunction.log", "postgres.log"} <= told_by
     for canary in (PROVIDER_KEY, SECRET, PROMPT):
         assert not [log.name for log in logs if canary in log.read_text()], canary
         assert canary == PROMPT or not [text for text in told if canary in text], canary
