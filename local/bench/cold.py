@@ -35,7 +35,9 @@ module, _, name = os.environ["_HANDLER"].rpartition(".")
 handler = getattr(importlib.import_module(module), name)
 imported = time.perf_counter() - started
 from local.sandbox import Context
-handler(json.loads(sys.argv[2]), Context("bench", time.monotonic() + 10))
+answer = handler(json.loads(sys.argv[2]), Context("bench", time.monotonic() + 10))
+if isinstance(answer, dict) and answer.get("Status") == "FAILED":
+    raise SystemExit(f"{os.environ['_HANDLER']} failed: {answer}")
 os.write(int(sys.argv[1]), f"{imported}\n".encode())
 """
 NOBODYS = "00000000-0000-0000-0000-000000000000"
@@ -139,14 +141,15 @@ def _event(data: Data, name: str) -> dict[str, object]:
 
 def _delivery(told: dict[str, str]) -> dict[str, object]:
     """Return what a durable function is called with at first."""
+    arn = "bench"
     started = {
-        "Id": "1",
+        "Id": arn,
         "Type": "EXECUTION",
         "Status": "STARTED",
         "ExecutionDetails": {"InputPayload": json.dumps(told)},
     }
     return {
-        "DurableExecutionArn": "bench",
+        "DurableExecutionArn": arn,
         "CheckpointToken": "bench",
         "InitialExecutionState": {"Operations": [started], "NextMarker": ""},
     }

@@ -14,6 +14,7 @@ import pytest
 
 from functions.runs import calls, credentials
 from functions.runs.loop import Told
+from mini_agent.errors import ServiceUnavailable
 from mini_agent.tenant import Caller
 from tests.conftest import Connection
 from tests.databases import configured
@@ -584,6 +585,18 @@ def test_a_secret_that_was_sealed_for_something_else_is_not_sent(
     assert heard(model) == "The tool was not called. The secrets that it needs cannot be read now."
     assert steps(client, run).json["items"][1]["status"] == "failed"
     assert web.seen == []
+
+
+def test_without_the_keys_service_a_tool_that_needs_a_secret_is_not_called(
+    client: Client, web: Web, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> dict[str, str]:
+        raise ServiceUnavailable
+
+    monkeypatch.setattr(credentials, "secrets", away)
+    run = client.run(agent(client, web.url, headers=HEADERS))
+    assert (run["status"], web.seen) == ("completed", [])
+    assert heard(model) == "The tool was not called. The secrets that it needs cannot be read now."
 
 
 def test_neither_a_secret_nor_the_prompt_is_told_stored_or_logged(

@@ -281,6 +281,8 @@ UNFIT_PARAMETERS: dict[str, Any] = {
         "$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {"not": {"$ref": "#/$defs/a"}}},
     },
     "other base": {"type": "object", "$id": "https://example.com/"},
+    "anchor": {"type": "object", "$anchor": "a"},
+    "dynamic anchor": {"type": "object", "$dynamicAnchor": "a"},
     "dynamic": {"type": "object", "properties": {"a": {"$dynamicRef": "#a"}}},
     "another draft within": {
         "type": "object",
@@ -347,6 +349,7 @@ UNFIT_ENDPOINTS: dict[str, tuple[dict[str, Any], str]] = {
     "brackets": ({"url": "https://[example.com/"}, "url"),
     "fragment": ({"url": "https://example.com/#x"}, "url"),
     "backslash": ({"url": "https://example.com\\@example.org/"}, "url"),
+    "backslash in the path": ({"url": "https://example.com/a\\b"}, "url"),
     "brace": ({"url": "https://example.com/{q"}, "url"),
     "secret in the URL": ({"url": "https://example.com/{{secret:key}}"}, "url"),
     "blank": ({"url": "https://example.com/a b"}, "url"),

@@ -18,7 +18,7 @@ PUBLIC = "93.184.216.34"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request; names of headers in lower case."""
+    """A request; names of headers in lower case, values of the same name joined by commas."""
 
     method: str
     path: str
@@ -68,7 +68,8 @@ class Web:
             sock = self.tls.wrap_socket(sock, server_side=True)
         with sock, sock.makefile("rb") as received:
             method, path, _ = received.readline().decode().split()
-            headers = {name.lower(): value for name, value in parse_headers(received).items()}
+            fields = parse_headers(received)
+            headers = {name.lower(): ", ".join(fields.get_all(name, [])) for name in fields}
             body = received.read(int(headers.get("content-length", 0)))
             seen = Seen(method, path, headers, body)
             self.seen.append(seen)
