@@ -101,6 +101,7 @@ class _Run:
             "Providers": json.dumps(_providers()),
             "SecretsKey": _secrets_key(data / "secrets.key"),
             "PlainHttp": "true",
+            "Background": "true",
         }
         logs = data / "logs"
         logs.mkdir(exist_ok=True)

@@ -112,7 +112,7 @@ def wait_for(url: str, seconds: float = 120) -> None:
 
 def events() -> dict[str, dict[str, Any]]:
     """Return an event for each function that others than a deployment or an engine call."""
-    caller = Caller(TENANT_A, TENANT_A, frozenset(keys.SCOPES), 9)
+    caller = Caller(TENANT_A, TENANT_A, frozenset(keys.SCOPES), 100)
     nobody = "00000000-0000-0000-0000-000000000000"
     asked = {"prompt": "Who is there?", "model": "gpt-4o"}
     return {
