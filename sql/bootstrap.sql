@@ -14,7 +14,7 @@ begin
             execute format('create role %I nologin', name);
         end if;
     end loop;
-    foreach name in array array['map_migrator', 'map_api', 'map_authorizer', 'map_sweeper'] loop
+    foreach name in array array['map_migrator', 'map_api', 'map_authorizer', 'map_operator', 'map_sweeper'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I login', name);
         end if;
@@ -40,6 +40,9 @@ alter role map_api set statement_timeout = '5s';
 alter role map_api set lock_timeout = '4s';
 alter role map_api set idle_in_transaction_session_timeout = '10s';
 alter role map_authorizer set statement_timeout = '2s';
+alter role map_operator set statement_timeout = '5s';
+alter role map_operator set lock_timeout = '4s';
+alter role map_operator set idle_in_transaction_session_timeout = '10s';
 alter role map_sweeper set statement_timeout = '20s';
 alter role map_sweeper set lock_timeout = '2s';
 alter role map_migrator set lock_timeout = '10s';

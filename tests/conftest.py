@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -27,7 +27,7 @@ from mini_agent.tenant import Caller
 Connection = psycopg.Connection[tuple[Any, ...]]
 TABLES = (
     "app.execution_steps, app.executions, app.idempotency_keys, app.secrets, app.agent_tools,"
-    " app.agents, app.tools, app.api_keys, app.tenants"
+    " app.agents, app.tools, app.usage_kept, app.audit_log, app.api_keys, app.tenants"
 )
 
 
@@ -98,8 +98,9 @@ def make_tenant(clean: None, admin: Connection) -> MakeTenant:
         scopes: tuple[str, ...] = keys.SCOPES,
         requests_per_minute: int = 1_000_000,
         pepper: int = 1,
+        tenant_id: UUID | None = None,
     ) -> Caller:
-        caller = Caller(uuid4(), uuid4(), frozenset(scopes), requests_per_minute)
+        caller = Caller(tenant_id or uuid4(), uuid4(), frozenset(scopes), requests_per_minute)
         secret = settings().key_peppers[pepper].get_secret_value()
         admin.execute(
             "insert into app.tenants (id, name, requests_per_minute) values (%s, %s, %s)",
@@ -119,6 +120,16 @@ def make_tenant(clean: None, admin: Connection) -> MakeTenant:
         return caller
 
     return make
+
+
+@pytest.fixture
+def operator(make_tenant: MakeTenant) -> Caller:
+    """An operator: the key of the platform's own tenant."""
+    return make_tenant(
+        "Platform",
+        tenant_id=keys.PLATFORM,
+        scopes=(keys.OPERATOR_SCOPE, "audit:read", "keys:write"),
+    )
 
 
 @pytest.fixture

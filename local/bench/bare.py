@@ -53,8 +53,8 @@ class Bare:
         with self.conn.pipeline():
             if exchange.commit:
                 self.conn.execute("BEGIN")
-            entering = (caller["tenant_id"], caller["key_id"])
-            self.conn.execute("select app.enter_tenant(%s, %s)", entering)
+            entering = (caller["tenant_id"], caller["key_id"], "request", "192.0.2.1")
+            self.conn.execute("select app.enter_tenant(%s, %s, %s, %s)", entering)
             cursors = [self._send(name, parameters) for name in exchange.queries]
         if exchange.commit:
             self.conn.commit()

@@ -15,12 +15,23 @@ TOOL = {"name": "web", "description": "Search the web"}
 RUN = {"prompt": "What is new?", "model": "gpt-4o"}
 
 _ROOM = re.compile(
-    rf"{BASE}/(?P<room>tools|agents|models|executions|history|usage|secrets)"
+    rf"{BASE}/(?P<room>tools|agents|models|executions|history|usage|secrets|keys|audit|admin)"
     r"(/[^/]+(?P<way>/run\b|/events\b)?)?"
 )
 _ROOMS = {"models": "runs", "usage": "history", "/run": "runs", "/events": "events"}
 """The rooms that are not called as their paths are."""
-ROOMS = ("/tools", "/agents", "/models", "/executions", "/history", "/usage", "/secrets")
+ROOMS = (
+    "/tools",
+    "/agents",
+    "/models",
+    "/executions",
+    "/history",
+    "/usage",
+    "/secrets",
+    "/keys",
+    "/audit",
+    "/admin",
+)
 LIMIT_HEADERS = {"x-ratelimit-limit", "x-ratelimit-window", "ratelimit-policy"}
 KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
 """On top of those, while Redis answers."""

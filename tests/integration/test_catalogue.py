@@ -18,7 +18,33 @@ API_MAY = {
     "execution_steps": {"SELECT", "INSERT", "UPDATE"},
     "secrets": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "idempotency_keys": {"SELECT", "INSERT", "UPDATE"},
+    "api_keys": {"SELECT", "INSERT", "UPDATE"},
+    "audit_log": {"SELECT", "INSERT"},
+    "usage_kept": {"SELECT"},
+    "tenants": {"SELECT"},
 }
+OPERATOR_MAY = {
+    "tenants": {"SELECT", "INSERT", "UPDATE"},
+    "api_keys": {"SELECT", "INSERT"},
+    "audit_log": {"SELECT", "INSERT"},
+    "executions": {"SELECT"},
+    "usage_kept": {"SELECT"},
+    "idempotency_keys": {"SELECT", "INSERT", "UPDATE"},
+}
+UNTOLD = {
+    "map_api": {"api_keys.digest", "api_keys.pepper_version"},
+    "map_operator": {
+        *("api_keys.digest", "api_keys.pepper_version"),
+        *("executions.prompt", "executions.response"),
+        *("executions.definition", "executions.limits"),
+    },
+}
+"""Columns of tables that a role may read some of, and which it may not."""
+JANITORS = (
+    "'executions.janitor_ends', 'idempotency_keys.janitor_deletes', 'usage_kept.janitor_keeps',"
+    " 'tenants.janitor_reads', 'api_keys.janitor_reads', 'api_keys.janitor_notes',"
+    " 'audit_log.janitor_notes'"
+)
 OWN_ROWS = (
     "case c.relname when 'tenants' then '(id = app.tenant_id())'"
     " else '(tenant_id = app.tenant_id())' end"
@@ -56,9 +82,18 @@ def policies_past_the_tenant(admin: Connection) -> set[str]:
         join pg_class c on c.oid = p.polrelid
         where (pg_get_expr(p.polqual, p.polrelid) <> {OWN_ROWS}
                or pg_get_expr(p.polwithcheck, p.polrelid) <> {OWN_ROWS})
-          and not (p.polroles = array['map_keyring'::regrole::oid] and p.polcmd = 'r')
+          and not (p.polroles = array['map_keyring'::regrole::oid]
+                   and (p.polcmd = 'r' or c.relname = 'audit_log'))
           and not (p.polroles = array['map_janitor'::regrole::oid]
-                   and c.relname in ('executions', 'idempotency_keys'))
+                   and (c.relname || '.' || p.polname in ({JANITORS})
+                        or pg_get_expr(p.polqual, p.polrelid)
+                           in ('app.is_gone(tenant_id)', 'app.is_gone(id)')
+                           and coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'false')
+                               = 'false'))
+          and not (p.polroles = array['map_operator'::regrole::oid]
+                   and pg_get_expr(p.polqual, p.polrelid) = 'app.is_operator()'
+                   and coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'app.is_operator()')
+                       = 'app.is_operator()')
         """,
     )
 
@@ -168,7 +203,8 @@ def logins_that_own_something(admin: Connection) -> set[str]:
         admin,
         """
         select r.rolname from pg_roles r
-        where r.rolname in ('map_api', 'map_authorizer', 'map_sweeper', 'map_migrator') and exists (
+        where r.rolname in ('map_api', 'map_authorizer', 'map_operator', 'map_sweeper',
+                            'map_migrator') and exists (
             select from pg_shdepend d where d.refclassid = 'pg_authid'::regclass
               and d.refobjid = r.oid and d.deptype = 'o')
         """,
@@ -180,11 +216,11 @@ def places_where_a_login_may_create(admin: Connection) -> set[str]:
         admin,
         """
         select r.rolname || ' in ' || n.nspname from pg_roles r, pg_namespace n
-        where r.rolname in ('map_api', 'map_authorizer', 'map_sweeper')
+        where r.rolname in ('map_api', 'map_authorizer', 'map_operator', 'map_sweeper')
           and has_schema_privilege(r.oid, n.oid, 'create')
         union all
         select r.rolname || ' ' || p from pg_roles r, unnest(array['create', 'temporary']) p
-        where r.rolname in ('map_api', 'map_authorizer', 'map_sweeper')
+        where r.rolname in ('map_api', 'map_authorizer', 'map_operator', 'map_sweeper')
           and has_database_privilege(r.oid, current_database(), p)
         """,
     )
@@ -204,6 +240,16 @@ BREACHES: list[tuple[Sweep, str, str]] = [
     (policies_past_the_tenant, "create policy p on app.tools using (true)", "tools.p"),
     (policies_past_the_tenant, "create policy p on app.tools with check (true)", "tools.p"),
     (policies_past_the_tenant, "create policy p on app.tools for select using (true)", "tools.p"),
+    (
+        policies_past_the_tenant,
+        "create policy p on app.tools to map_operator using (true)",
+        "tools.p",
+    ),
+    (
+        policies_past_the_tenant,
+        "alter policy janitor_purges on app.tools using (true)",
+        "tools.janitor_purges",
+    ),
     (tenant_ids_that_may_be_null, "create table app.bad (tenant_id uuid)", "bad"),
     (tenant_ids_that_may_be_null, "create table app.bad (id uuid)", "bad"),
     (keys_without_a_tenant, "alter table app.tools add constraint c unique (id)", "app.c"),
@@ -315,23 +361,67 @@ def functions(admin: Connection, role: str) -> set[str]:
     )
 
 
-def test_the_api_may_not_delete_history_nor_read_tenants_or_keys(admin: Connection) -> None:
+def test_the_api_may_not_delete_history_nor_change_what_was_logged(admin: Connection) -> None:
     assert privileges(admin, "map_api") == API_MAY
-    assert functions(admin, "map_api") == {"tenant_id", "enter_tenant", "enter_run"}
+    assert functions(admin, "map_api") == {
+        *("tenant_id", "key_id", "is_operator", "enter_tenant", "enter_run"),
+        *("masked", "note_refusal"),
+    }
+
+
+def test_the_operator_may_manage_tenants_and_make_keys_and_nothing_else(admin: Connection) -> None:
+    assert privileges(admin, "map_operator") == OPERATOR_MAY
+    assert functions(admin, "map_operator") == {
+        *("tenant_id", "key_id", "is_operator", "enter_tenant", "enter_operator"),
+        *("masked", "note_refusal"),
+    }
+
+
+@pytest.mark.parametrize("role", UNTOLD)
+def test_what_a_role_may_read_of_a_table_leaves_out(admin: Connection, role: str) -> None:
+    readable = found(
+        admin,
+        f"""
+        select c.relname || '.' || a.attname from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        where c.relnamespace = 'app'::regnamespace and c.relkind = 'r'
+          and has_column_privilege('{role}', c.oid, a.attnum, 'select')
+        """,
+    )
+    assert not readable & UNTOLD[role]
 
 
 def test_the_authorizer_may_authenticate_and_nothing_else(admin: Connection) -> None:
     assert privileges(admin, "map_authorizer") == {}
-    assert functions(admin, "map_authorizer") == {"authenticate"}
+    assert functions(admin, "map_authorizer") == {"authenticate", "note_refused_key"}
 
 
 def test_the_sweeper_may_sweep_and_nothing_else(admin: Connection) -> None:
     assert privileges(admin, "map_sweeper") == {}
-    assert functions(admin, "map_sweeper") == {"sweep"}
+    assert functions(admin, "map_sweeper") == {"sweep", "retire", "purge", "note_use"}
 
 
-def test_who_sweeps_may_touch_runs_and_stored_answers_alone(admin: Connection) -> None:
-    assert privileges(admin, "map_janitor") == {
-        "executions": {"SELECT", "UPDATE"},
+def test_who_sweeps_deletes_only_what_is_over_or_gone(admin: Connection) -> None:
+    parts = ("execution_steps", "secrets", "agent_tools", "agents", "tools", "tenants")
+    gone = {part: {"SELECT", "DELETE"} for part in parts}
+    assert privileges(admin, "map_janitor") == gone | {
+        "executions": {"SELECT", "UPDATE", "DELETE"},
         "idempotency_keys": {"SELECT", "UPDATE", "DELETE"},
+        "usage_kept": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "api_keys": {"SELECT", "UPDATE", "DELETE"},
+        "audit_log": {"SELECT", "INSERT", "DELETE"},
     }
+
+
+def test_a_tenant_that_goes_leaves_no_table_out(admin: Connection) -> None:
+    tables = found(
+        admin,
+        """
+        select c.relname from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+        where c.relnamespace = 'app'::regnamespace and c.relkind = 'r'
+        """,
+    )
+    [source] = found(admin, "select prosrc from pg_proc where oid = 'app.purge'::regproc")
+    assert tables
+    assert {table for table in tables if f"'{table}'" in source} == tables

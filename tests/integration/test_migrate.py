@@ -151,7 +151,8 @@ def test_the_local_profile_gets_two_tenants_with_the_keys_of_the_contract(
         migrate.run()
         assert owner("tenant-a-key") == "11111111-1111-1111-1111-111111111111"
         assert owner("tenant-b-key") == "22222222-2222-2222-2222-222222222222"
-        assert empty.execute("select count(*) from app.tenants").fetchone() == (2,)
+        names = empty.execute("select name from app.tenants order by name").fetchall()
+        assert names == [("A",), ("B",), ("Platform",)]
         scopes = empty.execute("select distinct scopes from app.api_keys").fetchall()
         assert scopes == [(list(keys.SCOPES),)]
 
@@ -166,7 +167,7 @@ def test_the_local_keys_follow_the_newest_pepper(empty: Connection) -> None:
     assert versions == [(3,)]
 
 
-def test_no_other_profile_gets_a_tenant(empty: Connection) -> None:
+def test_no_other_profile_gets_a_tenant_but_the_platforms_own(empty: Connection) -> None:
     migrate.run()
-    assert empty.execute("select count(*) from app.tenants").fetchone() == (0,)
+    assert empty.execute("select id from app.tenants").fetchall() == [(keys.PLATFORM,)]
     assert empty.execute("select count(*) from app.api_keys").fetchone() == (0,)

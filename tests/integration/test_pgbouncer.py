@@ -126,7 +126,9 @@ def turns(log: Path, start: int) -> int:
     """Return how often Postgres saw another tenant enter than the one before."""
     with log.open("rb") as file:
         file.seek(start)
-        tenants = re.findall(rb"enter_tenant\(\$1, \$2\)\n.*Parameters: \$1 = '(.*?)'", file.read())
+        tenants = re.findall(
+            rb"enter_tenant\(\$1, \$2, \$3, \$4\)\n.*Parameters: \$1 = '(.*?)'", file.read()
+        )
     return sum(before != after for before, after in itertools.pairwise(tenants))
 
 

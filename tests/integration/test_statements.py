@@ -25,13 +25,15 @@ from tests.integration.running import Model, Outside, Waiting, ask_for, say, scr
 LONGEST = 16 * 1024
 QUERIES = {numbered(name).strip(): name for name in query_names()}
 ALLOWED = {
-    *("select app.enter_tenant($1, $2)", "select app.enter_run($1, $2)"),
+    "select app.enter_tenant($1, $2, $3, $4)",
+    "select app.enter_operator($1, $2, $3, $4)",
+    "select app.enter_run($1, $2)",
     *("BEGIN", "COMMIT", "ROLLBACK"),
     *QUERIES,
 }
 LOGGED = re.compile(
-    r"^(?P<user>map_api|map_authorizer|map_sweeper) LOG:  (?:statement|execute (?P<name>[^:]*)): "
-    r"(?P<text>.*(?:\n\t.*)*)",
+    r"^(?P<user>map_(?:api|authorizer|operator|sweeper)) LOG:"
+    r"  (?:statement|execute (?P<name>[^:]*)): (?P<text>.*(?:\n\t.*)*)",
     re.MULTILINE,
 )
 

@@ -52,6 +52,20 @@ class InvalidApiKey(ApiError):
     message = "This API key is not valid"
 
 
+class BudgetExceeded(ApiError):
+    """The tenant's budget has not enough left for this run."""
+
+    status = 402
+    error_code = "BUDGET_EXCEEDED"
+    message = "The budget is used up; details say what is left and when it renews"
+    example: ClassVar = {
+        "budget": "spend_per_month_usd",
+        "limit": 50.0,
+        "left": 0.0012,
+        "renews_at": "2024-02-01T00:00:00Z",
+    }
+
+
 class TenantIsolationViolation(ApiError):
     """A run of an agent that this tenant does not have, whether or not it exists elsewhere."""
 
@@ -130,6 +144,24 @@ class SecretNotFound(ApiError):
     example: ClassVar = {"name": "search_api_key"}
 
 
+class KeyNotFound(ApiError):
+    """This tenant has no such key."""
+
+    status = 404
+    error_code = "KEY_NOT_FOUND"
+    message = "No such API key"
+    example: ClassVar = {"key_id": "550e8400-e29b-41d4-a716-446655440000"}
+
+
+class TenantNotFound(ApiError):
+    """There is no such tenant."""
+
+    status = 404
+    error_code = "TENANT_NOT_FOUND"
+    message = "No such tenant"
+    example: ClassVar = {"tenant_id": "550e8400-e29b-41d4-a716-446655440000"}
+
+
 class RouteNotFound(ApiError):
     """No such path."""
 
@@ -202,6 +234,27 @@ class ApprovalClosed(ApiError):
     }
 
 
+class TenantProtected(ApiError):
+    """The platform's own tenant stays as it is."""
+
+    status = 409
+    error_code = "TENANT_PROTECTED"
+    message = "This is the platform's own tenant, which cannot be suspended, deleted or limited"
+    example: ClassVar = {"tenant_id": "00000000-0000-0000-0000-000000000000"}
+
+
+class TenantDeleted(ApiError):
+    """A tenant that is deleted can be resumed while its grace lasts, and nothing else."""
+
+    status = 409
+    error_code = "TENANT_DELETED"
+    message = "This tenant is deleted; until delete_after it can be resumed"
+    example: ClassVar = {
+        "tenant_id": "550e8400-e29b-41d4-a716-446655440000",
+        "delete_after": "2024-01-22T10:30:00Z",
+    }
+
+
 class IdempotencyKeyInUse(ApiError):
     """The first request with this `Idempotency-Key` is still at work; `Retry-After` says when."""
 
@@ -266,6 +319,19 @@ class RateLimitExceeded(ApiError):
     error_code = "RATE_LIMIT_EXCEEDED"
     message = "Rate limit exceeded; try again after the seconds in Retry-After"
     example: ClassVar = {"limit": 100, "window_seconds": 60, "retry_after_seconds": 17}
+
+
+class TooManyRuns(ApiError):
+    """As many runs as the tenant may have at once are at work; the answer has `Retry-After`."""
+
+    status = 429
+    error_code = "TOO_MANY_RUNS"
+    message = "As many runs as allowed are at work; try again when one of them is over"
+    example: ClassVar = {"limit": 10}
+
+    def __init__(self, **details: object) -> None:
+        super().__init__(**details)
+        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 class InternalServerError(ApiError):

@@ -9,6 +9,7 @@ import hmac
 import secrets
 import string
 import zlib
+from uuid import UUID
 
 PREFIX = "map_live_"
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -21,7 +22,9 @@ DEMO_KEYS = {"tenant-a-key": "digest_a", "tenant-b-key": "digest_b"}
 SCOPES = (
     "agents:read",
     "agents:write",
+    "audit:read",
     "history:read",
+    "keys:write",
     "runs:read",
     "runs:write",
     "secrets:read",
@@ -29,6 +32,13 @@ SCOPES = (
     "tools:read",
     "tools:write",
 )
+"""What a tenant's key can be allowed."""
+
+OPERATOR_SCOPE = "platform:admin"
+"""What only keys of the platform's own tenant have."""
+
+PLATFORM = UUID(int=0)
+"""The tenant of the operators' keys."""
 
 
 def generate() -> str:

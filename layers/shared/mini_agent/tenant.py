@@ -1,7 +1,7 @@
 """Who is calling, as the authorizer told API Gateway."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, LiteralString, Self
 from uuid import UUID
 
@@ -16,6 +16,9 @@ class Caller:
     key_id: UUID
     scopes: frozenset[str]
     requests_per_minute: int
+    request_id: str = ""
+    address: str = ""
+    """Of the request, for the audit log."""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Self:
@@ -24,21 +27,27 @@ class Caller:
         A function never authenticates by itself: an event that no authorizer has seen is refused
         (MissingApiKey, or InvalidApiKey where a key was sent).
         """
-        context = event.get("requestContext", {}).get("authorizer") or {}
+        request = event.get("requestContext", {})
+        context = request.get("authorizer") or {}
         try:
             return cls(
                 tenant_id=UUID(context["tenant_id"]),
                 key_id=UUID(context["key_id"]),
                 scopes=frozenset(context["scopes"].split()),
                 requests_per_minute=int(context["requests_per_minute"]),
+                request_id=str(request.get("requestId", "")),
+                address=str((request.get("identity") or {}).get("sourceIp", "")),
             )
         except (KeyError, ValueError, TypeError, AttributeError):
             sent = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
             raise (InvalidApiKey if sent else MissingApiKey) from None
 
-    def entry(self) -> tuple[LiteralString, tuple[UUID, UUID]]:
+    def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
         """Return the statement, and its parameters, that makes a transaction this tenant's."""
-        return "select app.enter_tenant(%s, %s)", (self.tenant_id, self.key_id)
+        return "select app.enter_tenant(%s, %s, %s, %s)", self._who()
+
+    def _who(self) -> tuple[UUID | str, ...]:
+        return self.tenant_id, self.key_id, self.request_id, self.address
 
     def context(self) -> dict[str, str]:
         """Return the authorizer context that `from_event` reads: strings only."""
@@ -51,12 +60,26 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Operator(Caller):
+    """An operator of the platform: a key of the platform's own tenant, at work on any tenant."""
+
+    @classmethod
+    def of(cls, caller: Caller) -> Self:
+        """Return the caller as an operator; the database refuses it if it is none."""
+        return cls(**{field.name: getattr(caller, field.name) for field in fields(Caller)})
+
+    def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
+        """Return the statement, and its parameters, that opens a transaction to every tenant."""
+        return "select app.enter_operator(%s, %s, %s, %s)", self._who()
+
+
+@dataclass(frozen=True, slots=True)
 class RunCaller:
     """A tenant, by one of its runs: it works on after the request that began it."""
 
     tenant_id: UUID
     execution_id: UUID
 
-    def entry(self) -> tuple[LiteralString, tuple[UUID, UUID]]:
+    def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
         """Return the statement, and its parameters, that makes a transaction this tenant's."""
         return "select app.enter_run(%s, %s)", (self.tenant_id, self.execution_id)
