@@ -41,7 +41,7 @@ MANAGED = {
 
 def test_every_function_has_a_role_of_its_own() -> None:
     roles = [json.dumps(f["Properties"]["Role"]) for f in FUNCTIONS.values()]
-    assert len(roles) == 12
+    assert len(roles) == 15
     assert len(set(roles)) == len(roles)
 
 
@@ -118,7 +118,7 @@ def test_runs_may_start_the_worker_and_executions_may_wake_it_and_nobody_else_ma
 
 def test_a_deployment_goes_back_when_an_alarm_fires() -> None:
     groups = of_type(RESOURCES, "AWS::CodeDeploy::DeploymentGroup")
-    assert len(groups) == 10  # every function but migrate and the worker
+    assert len(groups) == 13  # every function but migrate and the worker
     for group in groups.values():
         assert "ServerErrors" in json.dumps(group["Properties"]["AlarmConfiguration"])
 
@@ -137,6 +137,8 @@ def test_each_function_may_reach_only_what_it_is_for() -> None:
             "RunsFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
             "WorkerFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
             "SecretsFunction": {"ApiAccess", "SealAccess"},
+            "KeysFunction": {"ApiAccess", "PeppersAccess"},
+            "AdminFunction": {"OperatorAccess", "PeppersAccess"},
         }
         assert granted == kinds.get(name, {"ApiAccess"}), name
 
@@ -152,10 +154,26 @@ def test_each_database_user_is_for_one_kind_of_function() -> None:
         "AuthorizerAccess": {"map_authorizer"},
         "MigratorAccess": {"map_migrator", "map_admin"},
         "SweeperAccess": {"map_sweeper"},
+        "OperatorAccess": {"map_operator"},
+        "PeppersAccess": set(),
         "SealAccess": set(),
         "ModelsAccess": set(),
         "BedrockAccess": set(),
     }
+
+
+def test_only_who_checks_or_makes_keys_reads_the_peppers() -> None:
+    policies = of_type(STACKS["data.yaml"]["Resources"], "AWS::IAM::ManagedPolicy")
+    readers = {name for name, policy in policies.items() if "'Ref': 'Peppers'" in str(policy)}
+    assert readers == {"AuthorizerAccess", "MigratorAccess", "PeppersAccess"}
+
+
+def test_the_operators_database_user_is_one_functions_alone() -> None:
+    users = {
+        name: function["Properties"]["Environment"]["Variables"]["MAP_DATABASE_USER"]
+        for name, function in FUNCTIONS.items()
+    }
+    assert [name for name, user in users.items() if user == "map_operator"] == ["AdminFunction"]
 
 
 def test_who_seals_secrets_cannot_read_them_and_both_name_the_tenant() -> None:
@@ -402,7 +420,7 @@ def test_every_alarm_tells_what_to_do_and_where_to_read_on() -> None:
         assert anchor, f"{name} names no section of docs/operations.md"
         assert anchor[1] in anchors, f"{name}: {anchor[1]}"
         assert resource["Properties"]["AlarmActions"], name
-    assert alarms >= 19
+    assert alarms >= 22
 
 
 def test_the_dashboard_is_json() -> None:
