@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from redis import Redis
 
-from local.bench import background, cold, data, over_http, stack
+from local.bench import background, cold, data, neighbours, over_http, stack
 from local.bench.endpoints import Endpoint, endpoints
 from local.bench.figures import FEW, MANY, table, verdict
 from local.pool import ROOT
@@ -29,22 +29,24 @@ FRAMEWORK_MICROSECONDS = 100  # FastAPI and Mangum, for an event
 BY_ID = 2.0  # an item by its id against the bare function
 DEEP = 1.5  # a page far down against the first
 ROOM_IMPORTS = 2.2  # a catalogue room's imports against psycopg's plus redis-py's
+BESIDE_NOISE = 1.2  # p99 of a tenant beside one that floods, against alone
 SPARES = 100  # what warming up uses besides what is measured
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure: requests, requests over HTTP, cold starts, executions, runs."""
+    """How much to measure: requests, requests over HTTP, cold starts, executions, runs, turns."""
 
     samples: int
     http: int
     rounds: int
     rows: int
     runs: int
+    turns: int
 
 
-FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300)
-QUICK = Size(samples=10, http=10, rounds=1, rows=2_000, runs=10)
+FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300, turns=12)
+QUICK = Size(samples=10, http=10, rounds=1, rows=2_000, runs=10, turns=1)
 
 
 def main() -> None:
@@ -61,6 +63,7 @@ def main() -> None:
         _print("Cold starts", _cold(running, made, size))
         _print("Steps of a run", _steps(running, made, size))
         _print("Runs in the background", _background(running, made, size))
+        _print("Beside a noisy tenant", _neighbours(running, size))
         _print("A long history", _history(running, size))
 
 
@@ -176,6 +179,23 @@ def _background(running: Stack, made: Data, size: Size) -> str:
     figures += [f"{told[name]:.0f}" for name in ("p50", "p95")]
     titles = ("at once", "accepted a second", "done a second", "p50 ms from request to end", "p95")
     return table(titles, [[f"{size.runs} runs", *figures]])
+
+
+def _neighbours(running: Stack, size: Size) -> str:
+    """Return what a quiet tenant feels of one that sends ten times its limit."""
+    _progress("a quiet tenant beside a noisy one")
+    told = neighbours.measure(running, size.turns)
+    noisy, alone = told["noisy"], told["alone"]
+    rows = []
+    for name in ("alone", "beside"):
+        of = told[name]
+        ratio = of["p99"] / alone["p99"]
+        figures = [f"{of['p50']:.2f}", f"{of['p99']:.2f}", f"{of['refused']:.0f}"]
+        compared = [f"{ratio:.2f}", verdict(ratio, BESIDE_NOISE)] if name == "beside" else ["", ""]
+        sent = [f"{noisy['sent']:.0f}", f"{noisy['refused']:.0f}"] if name == "beside" else ["", ""]
+        rows.append([name, *figures, *compared, *sent])
+    titles = ("the quiet tenant", "p50 ms", "p99", "429s", "p99 / alone", f"≤ {BESIDE_NOISE:g}")
+    return table((*titles, "the noisy one sent", "of them 429"), rows)
 
 
 def _history(running: Stack, size: Size) -> str:

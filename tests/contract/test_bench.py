@@ -51,5 +51,7 @@ def test_the_bench_tells_every_endpoint_every_cold_start_and_a_deep_history() ->
     [steps] = rows(run.stdout, "Steps of a run").values()
     [background] = rows(run.stdout, "Runs in the background").values()
     assert all(float(figure) > 0 for figure in [*steps, *background])
+    noisy = rows(run.stdout, "Beside a noisy tenant")
+    assert [noisy[name][2] for name in ("alone", "beside")] == ["0", "0"]
     deep = rows(run.stdout, "A long history")["page behind 1,800 rows, by cursor"]
     assert deep[-1] in {"ok", "over"}
