@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,8 @@ def sam_local() -> None:
             stderr=subprocess.STDOUT,
         )
         wait_for("http://127.0.0.1:3000/health")
+        # SAM makes an image for each set of layers at the first call: models' takes half a minute.
+        wait_for("http://127.0.0.1:3000/api/v1/models", {"X-API-KEY": "tenant-a-key"})
     try:
         with step("README's workflow and tests/e2e against sam local") as notes:
             out = run(
@@ -93,12 +95,12 @@ def sam_local() -> None:
         api.wait(30)
 
 
-def wait_for(url: str, seconds: float = 120) -> None:
+def wait_for(url: str, headers: Mapping[str, str] | None = None, *, seconds: float = 120) -> None:
     """Wait until an address answers 200."""
     end = time.monotonic() + seconds
     while True:
         try:
-            httpx.get(url, timeout=30).raise_for_status()
+            httpx.get(url, headers=headers, timeout=60).raise_for_status()
         except httpx.HTTPError:
             if time.monotonic() > end:
                 sys.exit(f"{url} does not answer; see {LOG}")
