@@ -3,10 +3,12 @@
 import importlib
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mini_agent.errors import ErrorBody
 from mini_agent.tenant import Caller
+from tests.databases import configured
 from tests.events import Answer, Handler, invoke
 
 BASE = "/api/v1"
@@ -37,13 +39,22 @@ KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
 """On top of those, while Redis answers."""
 
 
-def handler_of(path: str) -> Handler:
-    """Return the handler of the room that a path (without its query) belongs to."""
+def room_of(path: str) -> str:
+    """Return the room that a path (without its query) belongs to."""
     match = _ROOM.match(path)
     named = (match["way"] or match["room"]) if match else "system"
-    room = _ROOMS.get(named, named)
-    handler: Handler = importlib.import_module(f"functions.{room}.app").handler
+    return _ROOMS.get(named, named)
+
+
+def handler_of(path: str) -> Handler:
+    """Return the handler of the room that a path (without its query) belongs to."""
+    handler: Handler = importlib.import_module(f"functions.{room_of(path)}.app").handler
     return handler
+
+
+def environment_of(path: str) -> AbstractContextManager[None]:
+    """Give settings what the function of a path has in its own environment."""
+    return configured(database_user="map_operator") if room_of(path) == "admin" else nullcontext()
 
 
 class Client:
@@ -70,8 +81,9 @@ class Client:
         self, method: str, path: str, body: object, headers: Mapping[str, str] | None
     ) -> Answer:
         """Call the handler."""
-        handler = handler_of(path.partition("?")[0])
-        answer = invoke(handler, method, path, body, self.caller, headers)
+        bare = path.partition("?")[0]
+        with environment_of(bare):
+            answer = invoke(handler_of(bare), method, path, body, self.caller, headers)
         if self.caller and path.startswith(BASE):
             assert answer.headers.keys() >= LIMIT_HEADERS
         return answer
