@@ -167,6 +167,7 @@ class TenantKeyIn(BaseModel):
     name: Name
     scopes: list[Scope] = Field(
         default_factory=lambda: [*keys.SCOPES],
+        min_length=1,
         max_length=len(keys.SCOPES),
         description="Left out: all that a tenant's key can have",
     )

@@ -377,6 +377,7 @@ def test_a_tenants_key_has_all_scopes_and_90_days_unless_told_otherwise(
         ({"name": "k", "scopes": ["platform:admin"]}, "scopes.0"),
         ({"name": "k", "scopes": ["tools:read", "tools:all"]}, "scopes.1"),
         ({"name": "k", "scopes": None}, "scopes"),
+        ({"name": "k", "scopes": []}, "scopes"),
         ({"name": "k", "expires_in_days": 0}, "expires_in_days"),
         ({"name": "k", "expires_in_days": 366}, "expires_in_days"),
         ({"name": "k", "key": "mine"}, "key"),

@@ -7,10 +7,19 @@ from uuid import UUID
 
 import pytest
 
+from functions.migrate import app as migrate
 from local import backends
-from mini_agent import queries
-from mini_agent.tenant import Caller
-from tests.databases import Connection, connect, database_of_its_own, enter, new_tenant
+from mini_agent import keys, queries
+from mini_agent.tenant import Caller, Operator
+from tests.databases import (
+    Connection,
+    configured,
+    connect,
+    database_of_its_own,
+    enter,
+    new_tenant,
+)
+from tests.events import Context
 
 ROWS = 10_000
 DEEP = 7_500
@@ -161,6 +170,31 @@ def test_one_thing_is_found_by_its_name(api: Connection, room: str, name: str) -
     rows, blocks = cost(page(api, room, {"name": name}, 0))
     assert rows <= 3
     assert blocks <= 20
+
+
+@pytest.fixture
+def operating(postgres: backends.Server, tenant: Caller) -> Iterator[Connection]:
+    """A transaction of an operator's."""
+    with configured(database_name="plans", database_user="map_migrator"):
+        made = migrate.handler({"bootstrap": "plans"}, Context())
+    operator = Operator(keys.PLATFORM, UUID(made["key_id"]), frozenset(), 100)
+    with connect(postgres, "map_operator", "plans") as conn, conn.transaction():
+        conn.execute(*operator.entry())
+        yield conn
+
+
+def test_an_operator_adds_up_one_tenants_days_without_reading_others(
+    operating: Connection, tenant: Caller
+) -> None:
+    parameters: dict[str, object] = {
+        "tenant_id": tenant.tenant_id,
+        "created_after": START + timedelta(seconds=ROWS - 100),
+        "created_before": None,
+        "model": None,
+    }
+    rows, blocks = cost(explain(operating, "admin/usage", parameters))
+    assert rows == 100
+    assert blocks <= 40
 
 
 def test_a_page_by_offset_reads_what_it_skips(api: Connection) -> None:
