@@ -47,6 +47,11 @@ ENDPOINTS = {
     "GET /api/v1/history": ("history:read", {200}),
     "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
     "GET /api/v1/usage": ("history:read", {200}),
+    "POST /api/v1/keys": ("keys:write", {201, 409, 415}),
+    "GET /api/v1/keys": ("keys:write", {200}),
+    "GET /api/v1/keys/{key_id}": ("keys:write", {200, 404}),
+    "POST /api/v1/keys/{key_id}/rotate": ("keys:write", {201, 404, 409, 415}),
+    "DELETE /api/v1/keys/{key_id}": ("keys:write", {204, 404}),
 }
 ALL = {401, 403, 405, 413, 422, 429, 500, 503, 504}
 PUBLIC = {"GET /health": {200, 405, 500}, "GET /ready": {200, 405, 500, 503}}
@@ -168,5 +173,7 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "RunIn",
         "SecretIn",
         "ApprovalIn",
+        "KeyIn",
+        "RotationIn",
     }
-    assert used | {"Tool", "Agent", "Run", "Execution"} <= schemas
+    assert used | {"Tool", "Agent", "Run", "Execution", "Key", "NewKey"} <= schemas
