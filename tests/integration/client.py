@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from functions.authorizer import app as authorizer
 from mini_agent.errors import ErrorBody
 from mini_agent.tenant import Caller
 from tests.databases import configured
-from tests.events import Answer, Handler, invoke
+from tests.events import Answer, Context, Handler, event, invoke
 
 BASE = "/api/v1"
 AGENT = {"name": "Ann", "role": "researcher", "description": "Finds things out"}
@@ -130,3 +131,22 @@ def ids(answer: Answer) -> list[str]:
     """Return the ids of a page's items."""
     assert answer.status == 200, answer.text
     return [item["id"] for item in answer.json["items"]]
+
+
+def identified(*sent: str) -> list[Caller | None]:
+    """Return whom the authorizer takes keys for, as it tells API Gateway; None for one refused."""
+    arn = "arn:aws:execute-api:eu-west-1:000000000000:api-id/live/GET/api/v1/tools"
+    with configured(database_user="map_authorizer"):
+        answers = [
+            authorizer.handler(
+                event("GET", f"{BASE}/tools", headers={"X-API-KEY": key}) | {"methodArn": arn},
+                Context(),
+            )
+            for key in sent
+        ]
+    return [
+        Caller.from_event({"requestContext": {"authorizer": answer["context"]}})
+        if answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+        else None
+        for answer in answers
+    ]

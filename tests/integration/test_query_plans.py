@@ -47,12 +47,16 @@ FILL = """
            case when n %% 10 = 0 then 'failed' else 'completed' end,
            %(start)s + n * interval '1 s'
     from generate_series(1, %(rows)s) n
-    join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10
+    join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10;
+    insert into app.api_keys (name, digest, pepper_version, prefix, last_four, scopes, created_at)
+    select 'key', sha256(n::text::bytea), 1, 'p', 'l', '{}', %(start)s + n * interval '1 s'
+    from generate_series(1, %(rows)s) n
 """
 
 FILTERS: dict[str, dict[str, object]] = {
     "tools": {"name": None, "agent_name": None},
     "agents": {"name": None, "role": None, "tool_name": None},
+    "keys": {"name": None},
     "history": dict.fromkeys(
         (
             *("agent_id", "model", "status", "created_after", "created_before"),
@@ -66,6 +70,7 @@ LISTS: list[tuple[str, dict[str, object]]] = [
     ("agents", {}),
     ("agents", {"role": "role 0"}),
     ("agents", {"tool_name": "tool 1"}),
+    ("keys", {}),
     ("history", {}),
     ("history", {"agent_id": "agent 1"}),
     ("history", {"model": "gpt-1"}),
@@ -154,6 +159,7 @@ def test_a_deep_page_reads_about_as_much_as_the_first(
         ("tools/get", "tools"),
         ("agents/get", "agents"),
         ("runs/agent", "agents"),
+        ("keys/get", "api_keys"),
         ("history/get", "executions"),
     ],
 )

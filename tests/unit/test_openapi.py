@@ -47,6 +47,11 @@ ENDPOINTS = {
     "GET /api/v1/history": ("history:read", {200}),
     "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
     "GET /api/v1/usage": ("history:read", {200}),
+    "POST /api/v1/keys": ("keys:write", {201, 409, 415}),
+    "GET /api/v1/keys": ("keys:write", {200}),
+    "GET /api/v1/keys/{key_id}": ("keys:write", {200, 404}),
+    "POST /api/v1/keys/{key_id}/rotate": ("keys:write", {201, 404, 409, 415}),
+    "DELETE /api/v1/keys/{key_id}": ("keys:write", {204, 404}),
     "POST /api/v1/admin/tenants": ("platform:admin", {201, 409, 415}),
     "GET /api/v1/admin/tenants": ("platform:admin", {200}),
     "GET /api/v1/admin/tenants/{tenant_id}": ("platform:admin", {200, 404}),
@@ -177,8 +182,11 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "RunIn",
         "SecretIn",
         "ApprovalIn",
+        "KeyIn",
+        "RotationIn",
         "TenantIn",
         "TenantChange",
         "TenantKeyIn",
     }
-    assert used | {"Tool", "Agent", "Run", "Execution", "Tenant", "NewTenant"} <= schemas
+    shown = {"Tool", "Agent", "Run", "Execution", "Key", "NewKey", "Tenant", "NewTenant"}
+    assert used | shown <= schemas
