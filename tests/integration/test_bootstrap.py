@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-from functions.authorizer.app import identify
 from functions.migrate import app
 from local import backends
 from mini_agent import keys
 from mini_agent.tenant import Caller
 from tests.databases import Connection, configured, database_of_its_own
 from tests.events import Context
-from tests.integration.client import Client
+from tests.integration.client import Client, identified
 
 
 def bootstrap(name: str = "first") -> dict[str, str]:
@@ -19,8 +18,7 @@ def bootstrap(name: str = "first") -> dict[str, str]:
 
 
 def caller_of(key: str) -> Caller:
-    with configured(database_user="map_authorizer"):
-        caller = identify([key])
+    [caller] = identified(key)
     assert caller
     return caller
 
