@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.migrate import custom_resource, first_key
+from functions.migrate import bootstrap, custom_resource
 from mini_agent import db, keys, queries
 from mini_agent.peppers import peppers
 from mini_agent.settings import settings
@@ -40,14 +40,14 @@ class NewerDatabaseError(MigrationError):
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Apply what is missing and return the versions applied now.
 
-    With `{"first_tenant": name}`, make a tenant instead, and return its id and its key.
+    With `{"bootstrap": name}`, make an operator's key of this name instead, and return it.
     """
     if "ResponseURL" in event:
         custom_resource.respond(event, lambda: {"Applied": ", ".join(_deploy())})
         return {}
-    if name := event.get("first_tenant"):
+    if name := event.get("bootstrap"):
         with _connect(settings().database_user) as migrator:
-            return first_key.make(migrator, name)
+            return bootstrap.make(migrator, name)
     return {"applied": run()}
 
 

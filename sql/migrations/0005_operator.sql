@@ -98,6 +98,16 @@ grant update (name, status, requests_per_minute, runs_per_minute, concurrent_run
               spend_per_month_usd, retention_days, delete_after) on app.tenants to map_operator;
 create policy operator_manages on app.tenants to map_operator
     using (app.is_operator()) with check (app.is_operator());
+create function app.limits_of(tenant app.tenants) returns jsonb
+    language sql stable
+    return jsonb_build_object(
+        'requests_per_minute', tenant.requests_per_minute,
+        'runs_per_minute', tenant.runs_per_minute,
+        'concurrent_runs', tenant.concurrent_runs,
+        'tokens_per_day', tenant.tokens_per_day,
+        'spend_per_month_usd', tenant.spend_per_month_usd
+    );
+grant execute on function app.limits_of(app.tenants) to map_operator;
 grant select (tenant_id, agent_id, agent_name, model, status, input_tokens, output_tokens, cost_usd,
               created_at) on app.executions to map_operator;
 create policy operator_counts on app.executions for select to map_operator

@@ -3,11 +3,14 @@
 import importlib
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from functions.authorizer import app as authorizer
 from mini_agent.errors import ErrorBody
 from mini_agent.tenant import Caller
-from tests.events import Answer, Handler, invoke
+from tests.databases import configured
+from tests.events import Answer, Context, Handler, event, invoke
 
 BASE = "/api/v1"
 AGENT = {"name": "Ann", "role": "researcher", "description": "Finds things out"}
@@ -37,13 +40,22 @@ KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
 """On top of those, while Redis answers."""
 
 
-def handler_of(path: str) -> Handler:
-    """Return the handler of the room that a path (without its query) belongs to."""
+def room_of(path: str) -> str:
+    """Return the room that a path (without its query) belongs to."""
     match = _ROOM.match(path)
     named = (match["way"] or match["room"]) if match else "system"
-    room = _ROOMS.get(named, named)
-    handler: Handler = importlib.import_module(f"functions.{room}.app").handler
+    return _ROOMS.get(named, named)
+
+
+def handler_of(path: str) -> Handler:
+    """Return the handler of the room that a path (without its query) belongs to."""
+    handler: Handler = importlib.import_module(f"functions.{room_of(path)}.app").handler
     return handler
+
+
+def environment_of(path: str) -> AbstractContextManager[None]:
+    """Give settings what the function of a path has in its own environment."""
+    return configured(database_user="map_operator") if room_of(path) == "admin" else nullcontext()
 
 
 class Client:
@@ -70,8 +82,9 @@ class Client:
         self, method: str, path: str, body: object, headers: Mapping[str, str] | None
     ) -> Answer:
         """Call the handler."""
-        handler = handler_of(path.partition("?")[0])
-        answer = invoke(handler, method, path, body, self.caller, headers)
+        bare = path.partition("?")[0]
+        with environment_of(bare):
+            answer = invoke(handler_of(bare), method, path, body, self.caller, headers)
         if self.caller and path.startswith(BASE):
             assert answer.headers.keys() >= LIMIT_HEADERS
         return answer
@@ -118,3 +131,22 @@ def ids(answer: Answer) -> list[str]:
     """Return the ids of a page's items."""
     assert answer.status == 200, answer.text
     return [item["id"] for item in answer.json["items"]]
+
+
+def identified(*sent: str) -> list[Caller | None]:
+    """Return whom the authorizer takes keys for, as it tells API Gateway; None for one refused."""
+    arn = "arn:aws:execute-api:eu-west-1:000000000000:api-id/live/GET/api/v1/tools"
+    with configured(database_user="map_authorizer"):
+        answers = [
+            authorizer.handler(
+                event("GET", f"{BASE}/tools", headers={"X-API-KEY": key}) | {"methodArn": arn},
+                Context(),
+            )
+            for key in sent
+        ]
+    return [
+        Caller.from_event({"requestContext": {"authorizer": answer["context"]}})
+        if answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+        else None
+        for answer in answers
+    ]

@@ -373,7 +373,7 @@ def test_the_operator_may_manage_tenants_and_make_keys_and_nothing_else(admin: C
     assert privileges(admin, "map_operator") == OPERATOR_MAY
     assert functions(admin, "map_operator") == {
         *("tenant_id", "key_id", "is_operator", "enter_tenant", "enter_operator"),
-        *("masked", "note_refusal"),
+        *("masked", "note_refusal", "limits_of"),
     }
 
 

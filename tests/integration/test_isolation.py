@@ -24,8 +24,12 @@ NAMES_NOTHING = {
     *("stop_reason", "min_cost_usd", "min_duration_ms", "prefer", "last-event-id", "step"),
     "Idempotency-Key",  # a header: test_idempotency.py
 }
+OPERATORS = "/api/v1/admin/"
+"""No tenant's: test_admin.py."""
 OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
-TABLES = ("tools", "agents", "agent_tools", "executions", "execution_steps", "secrets")
+TABLES = (
+    *("tools", "agents", "agent_tools", "executions", "execution_steps", "secrets", "api_keys"),
+)
 MAKES = {("put", "/secrets/{name}", "name")}
 """Makes what it names: test_a_name_that_another_tenant_has_is_free."""
 
@@ -54,7 +58,7 @@ def listing(path: str, **kinds: str) -> dict[Place, Case]:
 
 
 TOOL, AGENT_, EXECUTION = "/tools/{tool_id}", "/agents/{agent_id}", "/history/{execution_id}"
-RUN_ = "/executions/{execution_id}"
+RUN_, KEY = "/executions/{execution_id}", "/keys/{key_id}"
 PLACES: dict[Place, Case] = {
     ("get", TOOL, "tool_id"): Case("tool", 200, 404),
     ("put", TOOL, "tool_id"): Case("tool", 200, 404, {"description": "New"}),
@@ -76,6 +80,10 @@ PLACES: dict[Place, Case] = {
     ("get", "/usage", "agent_id"): Case("agent", 200, 200, query="?agent_id={}"),
     ("get", "/usage", "model"): Case("model", 200, 200, query="?model={}"),
     ("delete", "/secrets/{name}", "name"): Case("secret", 204, 404),
+    ("get", KEY, "key_id"): Case("key", 200, 404),
+    ("post", f"{KEY}/rotate", "key_id"): Case("key", 201, 404, {}),
+    ("delete", KEY, "key_id"): Case("key", 204, 404),
+    **listing("/keys", name="key_name"),
     **listing("/secrets"),
     **listing("/tools", name="tool_name", agent_name="agent_name"),
     **listing("/agents", name="agent_name", role="role", tool_name="tool_name"),
@@ -84,11 +92,11 @@ PLACES: dict[Place, Case] = {
 
 
 def places(document: dict[str, Any]) -> Iterator[Place]:
-    """Yield every place of a document where a caller with a key can name something."""
+    """Yield every place of a document where a tenant can name something."""
     schemas = document["components"]["schemas"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if "security" not in operation:
+            if "security" not in operation or path.startswith(OPERATORS):
                 continue
             names = [parameter["name"] for parameter in operation.get("parameters", [])]
             if "requestBody" in operation:
@@ -114,9 +122,10 @@ def furnished(client: Client, name: str, model: str) -> Having:
     runs = [client.run(agent, model=model) for _ in range(2)]
     for secret in (str(uuid4()), str(uuid4())):  # as long as nobody's: answers tell their length
         assert client("PUT", f"/secrets/{secret}", {"value": "value"}).status == 200
+    key = client("POST", "/keys", {"name": f"{name}'s key", "scopes": ["tools:read"]}).json
     cursors = {
         f"cursor of {path}": client("GET", f"{path}?limit=1").json["next_cursor"]
-        for path in ("/tools", "/agents", "/history", "/secrets")
+        for path in ("/tools", "/agents", "/history", "/secrets", "/keys")
     }
     return Having(
         client,
@@ -130,6 +139,8 @@ def furnished(client: Client, name: str, model: str) -> Having:
             "execution": runs[0]["execution_id"],
             "model": model,
             "secret": secret,
+            "key": key["id"],
+            "key_name": key["name"],
         },
     )
 
@@ -160,7 +171,7 @@ def ask(having: Having, place: Place, value: str) -> Answer:
     """Send a place's request with a value in that place and the tenant's own in all others."""
     method, path, name = place
     case = PLACES[place]
-    ids = {f"{kind}_id": having.of[kind] for kind in ("tool", "agent", "execution")}
+    ids = {f"{kind}_id": having.of[kind] for kind in ("tool", "agent", "execution", "key")}
     body = case.body
     if name == "tool_ids":
         body = {**(body or {}), name: [value, having.of["tool"]]}
@@ -222,7 +233,7 @@ def test_the_same_request_works_with_what_the_tenant_has_itself(
 
 def test_a_list_without_filters_has_nothing_of_another_tenant(own: Having, foreign: Having) -> None:
     theirs = set(foreign.of.values()) - {foreign.of["model"]}
-    for path in ("/tools", "/agents", "/history", "/secrets"):
+    for path in ("/tools", "/agents", "/history", "/secrets", "/keys"):
         page = own.client("GET", f"{path}?limit=100&include_total=true")
         assert page.json["total"] == len(page.json["items"]) == 2
         assert not [value for value in theirs if value in page.text]

@@ -13,7 +13,7 @@ from tests.databases import connect, numbered, query_names
 ROOT = Path(__file__).parents[2]
 CODE = [ROOT / "functions", ROOT / "layers" / "shared" / "mini_agent"]
 FILES = query_names()
-ROLES = {"authorizer": "map_authorizer", "sweep": "map_sweeper"}
+ROLES = {"admin": "map_operator", "authorizer": "map_authorizer", "sweep": "map_sweeper"}
 
 
 @pytest.mark.parametrize("query", FILES)

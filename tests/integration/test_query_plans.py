@@ -7,10 +7,19 @@ from uuid import UUID
 
 import pytest
 
+from functions.migrate import app as migrate
 from local import backends
-from mini_agent import queries
-from mini_agent.tenant import Caller
-from tests.databases import Connection, connect, database_of_its_own, enter, new_tenant
+from mini_agent import keys, queries
+from mini_agent.tenant import Caller, Operator
+from tests.databases import (
+    Connection,
+    configured,
+    connect,
+    database_of_its_own,
+    enter,
+    new_tenant,
+)
+from tests.events import Context
 
 ROWS = 10_000
 DEEP = 7_500
@@ -38,12 +47,16 @@ FILL = """
            case when n %% 10 = 0 then 'failed' else 'completed' end,
            %(start)s + n * interval '1 s'
     from generate_series(1, %(rows)s) n
-    join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10
+    join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10;
+    insert into app.api_keys (name, digest, pepper_version, prefix, last_four, scopes, created_at)
+    select 'key', sha256(n::text::bytea), 1, 'p', 'l', '{}', %(start)s + n * interval '1 s'
+    from generate_series(1, %(rows)s) n
 """
 
 FILTERS: dict[str, dict[str, object]] = {
     "tools": {"name": None, "agent_name": None},
     "agents": {"name": None, "role": None, "tool_name": None},
+    "keys": {"name": None},
     "history": dict.fromkeys(
         (
             *("agent_id", "model", "status", "created_after", "created_before"),
@@ -57,6 +70,7 @@ LISTS: list[tuple[str, dict[str, object]]] = [
     ("agents", {}),
     ("agents", {"role": "role 0"}),
     ("agents", {"tool_name": "tool 1"}),
+    ("keys", {}),
     ("history", {}),
     ("history", {"agent_id": "agent 1"}),
     ("history", {"model": "gpt-1"}),
@@ -145,6 +159,7 @@ def test_a_deep_page_reads_about_as_much_as_the_first(
         ("tools/get", "tools"),
         ("agents/get", "agents"),
         ("runs/agent", "agents"),
+        ("keys/get", "api_keys"),
         ("history/get", "executions"),
     ],
 )
@@ -161,6 +176,31 @@ def test_one_thing_is_found_by_its_name(api: Connection, room: str, name: str) -
     rows, blocks = cost(page(api, room, {"name": name}, 0))
     assert rows <= 3
     assert blocks <= 20
+
+
+@pytest.fixture
+def operating(postgres: backends.Server, tenant: Caller) -> Iterator[Connection]:
+    """A transaction of an operator's."""
+    with configured(database_name="plans", database_user="map_migrator"):
+        made = migrate.handler({"bootstrap": "plans"}, Context())
+    operator = Operator(keys.PLATFORM, UUID(made["key_id"]), frozenset(), 100)
+    with connect(postgres, "map_operator", "plans") as conn, conn.transaction():
+        conn.execute(*operator.entry())
+        yield conn
+
+
+def test_an_operator_adds_up_one_tenants_days_without_reading_others(
+    operating: Connection, tenant: Caller
+) -> None:
+    parameters: dict[str, object] = {
+        "tenant_id": tenant.tenant_id,
+        "created_after": START + timedelta(seconds=ROWS - 100),
+        "created_before": None,
+        "model": None,
+    }
+    rows, blocks = cost(explain(operating, "admin/usage", parameters))
+    assert rows == 100
+    assert blocks <= 40
 
 
 def test_a_page_by_offset_reads_what_it_skips(api: Connection) -> None:

@@ -146,20 +146,50 @@ def use_secrets(client: Client) -> None:
         client.run(client.agent("Keyed"))
 
 
+def use_admin(operating: Client) -> None:
+    """Every operation on tenants, with its refusals that come from the database."""
+    made = operating("POST", "/admin/tenants", {"name": "Acme"})
+    assert made.status == 201
+    path = f"/admin/tenants/{made.json['id']}"
+    for method, way, body, status in (
+        ("PUT", "", {"name": "new"}, 200),
+        ("POST", "/keys", {"name": "another"}, 201),
+        ("GET", "/usage", None, 200),
+        ("POST", "/suspend", None, 200),
+        ("POST", "/resume", None, 200),
+        ("DELETE", "", None, 200),
+        ("PUT", "", {"name": "new"}, 409),
+    ):
+        assert operating(method, path + way, body).status == status
+    assert operating("DELETE", f"/admin/tenants/{keys.PLATFORM}").status == 409
+    assert operating("GET", "/admin/tenants?include_total=true").status == 200
+    keyed = {"Idempotency-Key": "once"}
+    for _ in range(2):
+        assert operating("POST", f"{path}/resume", None, keyed).status == 200
+
+
 def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
-    log: Log, make_tenant: MakeTenant, admin: Connection, monkeypatch: pytest.MonkeyPatch
+    log: Log,
+    make_tenant: MakeTenant,
+    operating: Client,
+    admin: Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = keys.generate()
     client = Client(make_tenant(key=key))
     use_everything(client, key)
     use_runs(client, admin, monkeypatch)
     use_secrets(client)
+    use_admin(operating)
 
     sent = list(log)
 
     assert [statement for statement in sent if not statement.is_allowed] == []
     assert {QUERIES[s.text] for s in sent if s.text in QUERIES} == set(query_names())
     assert {s.user for s in sent if "authenticate" in s.text} == {"map_authorizer"}
+    assert {s.user for s in sent if QUERIES.get(s.text, "").startswith("admin/")} == {
+        "map_operator"
+    }
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,20 @@ ENDPOINTS = {
     "GET /api/v1/history": ("history:read", {200}),
     "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
     "GET /api/v1/usage": ("history:read", {200}),
+    "POST /api/v1/keys": ("keys:write", {201, 409, 415}),
+    "GET /api/v1/keys": ("keys:write", {200}),
+    "GET /api/v1/keys/{key_id}": ("keys:write", {200, 404}),
+    "POST /api/v1/keys/{key_id}/rotate": ("keys:write", {201, 404, 409, 415}),
+    "DELETE /api/v1/keys/{key_id}": ("keys:write", {204, 404}),
+    "POST /api/v1/admin/tenants": ("platform:admin", {201, 409, 415}),
+    "GET /api/v1/admin/tenants": ("platform:admin", {200}),
+    "GET /api/v1/admin/tenants/{tenant_id}": ("platform:admin", {200, 404}),
+    "PUT /api/v1/admin/tenants/{tenant_id}": ("platform:admin", {200, 404, 409, 415}),
+    "DELETE /api/v1/admin/tenants/{tenant_id}": ("platform:admin", {200, 404, 409}),
+    "POST /api/v1/admin/tenants/{tenant_id}/suspend": ("platform:admin", {200, 404, 409}),
+    "POST /api/v1/admin/tenants/{tenant_id}/resume": ("platform:admin", {200, 404, 409}),
+    "POST /api/v1/admin/tenants/{tenant_id}/keys": ("platform:admin", {201, 404, 409, 415}),
+    "GET /api/v1/admin/tenants/{tenant_id}/usage": ("platform:admin", {200, 404}),
 }
 ALL = {401, 403, 405, 413, 422, 429, 500, 503, 504}
 PUBLIC = {"GET /health": {200, 405, 500}, "GET /ready": {200, 405, 500, 503}}
@@ -81,7 +95,7 @@ def test_the_document_has_every_endpoint_with_its_scope_and_every_status_it_can_
 
 
 def test_the_scopes_of_the_routes_are_those_that_keys_can_have() -> None:
-    assert {scope for scope, _ in ENDPOINTS.values()} == {*keys.SCOPES}
+    assert {scope for scope, _ in ENDPOINTS.values()} == {*keys.SCOPES, keys.OPERATOR_SCOPE}
 
 
 def test_the_key_goes_into_the_header_of_the_contract() -> None:
@@ -168,5 +182,11 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "RunIn",
         "SecretIn",
         "ApprovalIn",
+        "KeyIn",
+        "RotationIn",
+        "TenantIn",
+        "TenantChange",
+        "TenantKeyIn",
     }
-    assert used | {"Tool", "Agent", "Run", "Execution"} <= schemas
+    shown = {"Tool", "Agent", "Run", "Execution", "Key", "NewKey", "Tenant", "NewTenant"}
+    assert used | shown <= schemas

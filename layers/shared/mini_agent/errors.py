@@ -235,11 +235,11 @@ class ApprovalClosed(ApiError):
 
 
 class TenantProtected(ApiError):
-    """The platform's own tenant stays as it is."""
+    """The platform's own tenant stays."""
 
     status = 409
     error_code = "TENANT_PROTECTED"
-    message = "This is the platform's own tenant, which cannot be suspended, deleted or limited"
+    message = "This is the platform's own tenant, which cannot be suspended or deleted"
     example: ClassVar = {"tenant_id": "00000000-0000-0000-0000-000000000000"}
 
 

@@ -3,6 +3,8 @@
 The answer is stored in the transaction of the effect: a crash leaves both or neither. A request
 that comes while its twin is at work waits for the twin's commit. Only successes are stored.
 
+An API key in an answer is shown once: where it was, what is stored, and told again, has null.
+
 A route joins by itself (see `api`). One that keeps its own transactions asks for the `key` of its
 request and claims it where it writes its effect down:
 
@@ -23,7 +25,7 @@ from psycopg.types.json import Jsonb
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mini_agent import db
+from mini_agent import db, keys
 from mini_agent.errors import (
     DeadlineExceeded,
     IdempotencyKeyInUse,
@@ -38,6 +40,9 @@ REPLAYED = {"Idempotency-Replayed": "true"}
 """The header of an answer that was given before."""
 
 _FIT = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
+
+# A quote after a colon begins a value: within a text it has a backslash.
+_MAYBE_KEY = re.compile(rf'(?<=:)"({keys.PREFIX}\w+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +136,12 @@ def _told(answer: Response) -> dict[str, Any]:
     return {
         "status": answer.status_code,
         "headers": Jsonb(headers),
-        "body": bytes(answer.body).decode(),
+        "body": _MAYBE_KEY.sub(_hidden, bytes(answer.body).decode()),
     }
+
+
+def _hidden(value: re.Match[str]) -> str:
+    return "null" if keys.is_well_formed(value[1]) else value[0]
 
 
 def _again(stored: Stored) -> Response:
