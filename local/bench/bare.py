@@ -54,7 +54,8 @@ class Bare:
             if exchange.commit:
                 self.conn.execute("BEGIN")
             entering = (caller["tenant_id"], caller["key_id"], "request", "192.0.2.1")
-            self.conn.execute("select app.enter_tenant(%s, %s, %s, %s)", entering)
+            entry = b"enter_operator" if self.endpoint.operators else b"enter_tenant"
+            self.conn.execute(b"select app.%b(%%s, %%s, %%s, %%s)" % entry, entering)
             cursors = [self._send(name, parameters) for name in exchange.queries]
         if exchange.commit:
             self.conn.commit()

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from local.__main__ import PEPPERS
+from mini_agent import keys
+from mini_agent.tenant import Caller
 
 if TYPE_CHECKING:
+    import psycopg
+
     from local.bench.stack import Stack
 
 KEY, TENANT = "tenant-a-key", "11111111-1111-1111-1111-111111111111"
 LARGEST_OFFSET = 10_000  # that the API takes
+OPERATORS_KEY = keys.generate()
 HISTORIAN = "22222222-2222-2222-2222-222222222222"
 
 
@@ -27,6 +35,10 @@ class Data:
     spare_runs: list[str]
     spare_approvals: list[str]
     spare_secrets: list[str]
+    operator: dict[str, str]
+    tenant: str
+    spare_keys: list[str]
+    spare_tenants: list[str]
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,15 @@ def fill(stack: Stack, spares: int) -> Data:
             "insert into app.secrets (tenant_id, name, sealed) select %(tenant)s, 'spare-' || i,"
             " '\\x00' from generate_series(1, %(number)s) i returning name"
         )
+        key = (
+            "insert into app.api_keys (tenant_id, name, digest, pepper_version, prefix, last_four,"
+            " scopes) select %(tenant)s, 'spare', sha256(gen_random_uuid()::text::bytea), 1,"
+            " 'map_live_', 'none', '{tools:read}' from generate_series(1, %(number)s) returning id"
+        )
+        tenant = (
+            "insert into app.tenants (name) select 'spare' from generate_series(1, %(number)s)"
+            " returning id"
+        )
         [digest] = conn.execute(
             "select encode(digest, 'hex') from app.api_keys where tenant_id = %s", (TENANT,)
         ).fetchone() or [""]
@@ -101,9 +122,31 @@ def fill(stack: Stack, spares: int) -> Data:
             spare_runs=many(run.format("queued"), spares),
             spare_approvals=approvals,
             spare_secrets=many(sealed, spares),
+            operator=_operator(conn),
+            tenant=many(tenant, 1)[0],
+            spare_keys=many(key, spares),
+            spare_tenants=many(tenant, spares),
         )
     _settle(stack)
     return data
+
+
+def _operator(conn: psycopg.Connection) -> dict[str, str]:
+    """Make the operator's key and return the authorizer's context of it."""
+    [(version, pepper)] = PEPPERS.items()
+    caller = Caller(keys.PLATFORM, uuid4(), frozenset({keys.OPERATOR_SCOPE}), 1_000_000)
+    conn.execute(
+        "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix, last_four,"
+        " scopes) values (%s, %s, 'bench', %s, %s, 'map_live_', 'none', %s)",
+        (
+            caller.tenant_id,
+            caller.key_id,
+            keys.digest(OPERATORS_KEY, pepper),
+            version,
+            [*caller.scopes],
+        ),
+    )
+    return caller.context()
 
 
 def fill_history(stack: Stack, rows: int) -> History:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from local.bench.data import KEY
+from local.bench.data import KEY, OPERATORS_KEY
 from local.proxy import Request
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 STAGE = "live"
 HEADERS = [("X-API-KEY", KEY), ("Content-Type", "application/json")]
+OPERATORS_HEADERS = [("X-API-KEY", OPERATORS_KEY), HEADERS[1]]
 PAGE = {"limit": 21, "offset": 0, "after_time": None, "after_id": None}
 TEXT = "Search the web for real-time information"
 
@@ -60,6 +61,11 @@ class Endpoint:
     exchanges: tuple[Exchange, ...] = ()
     limited: bool = True
     over_http: bool = True
+    operators: bool = False
+
+    def caller(self, data: Data) -> dict[str, str]:
+        """Return the authorizer's context of who calls it."""
+        return data.operator if self.operators else data.caller
 
 
 def read(*queries: str) -> tuple[Exchange, ...]:
@@ -74,7 +80,9 @@ def write(*queries: str) -> tuple[Exchange, ...]:
 
 def endpoints(data: Data) -> list[Endpoint]:
     """Return all of the OpenAPI document, and the authorizer."""
-    rooms = (_tools, _agents, _executions, _secrets, _history, _system)
+    from local.bench.managing import managing  # noqa: PLC0415 - which is written in these terms
+
+    rooms = (_tools, _agents, _executions, _secrets, _history, managing, _system)
     return [endpoint for room in rooms for endpoint in room(data)]
 
 
@@ -229,7 +237,11 @@ def _history(data: Data) -> list[Endpoint]:
         bounds = dict.fromkeys(("agent_id", "model", "created_after", "created_before"))
         return Case("GET", "/api/v1/usage", None, bounds)
 
+    def export(_: int) -> Case:
+        return Case("GET", f"{path}/export", None, dict.fromkeys(filters) | PAGE, "limit=20")
+
     return [
+        Endpoint(f"GET {path}/export", function, export, read("history/list")),
         Endpoint("GET /api/v1/usage", function, usage, read("history/usage")),
         Endpoint(f"GET {path}", function, list_, read("history/list")),
         Endpoint(f"GET {path}/{{id}}", function, get, read("history/get")),

@@ -73,11 +73,11 @@ def _measure(
     }
 
     def ours(n: int) -> Callable[[], None]:
-        return partial(_ask, handler, endpoint.case(first + 2 * n).event(data.caller))
+        return partial(_ask, handler, endpoint.case(first + 2 * n).event(endpoint.caller(data)))
 
     def theirs(n: int) -> Callable[[], Any]:
         case = endpoint.case(first + 2 * n + 1)
-        return partial(bare, case.event(data.caller), case.parameters)
+        return partial(bare, case.event(endpoint.caller(data)), case.parameters)
 
     parts: dict[str, Prepare] = {"handler": ours, "bare": theirs}
     _in_turns(parts, range(WARM))

@@ -7,7 +7,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from local.bench.endpoints import HEADERS, Case, Endpoint
+from local.bench.endpoints import HEADERS, OPERATORS_HEADERS, Case, Endpoint
 from local.bench.figures import Sample
 
 if TYPE_CHECKING:
@@ -19,19 +19,20 @@ WARM = 5
 def measure(stack: Stack, endpoint: Endpoint, samples: int) -> dict[str, float]:
     """Return p50, p99, and requests per second of the CPU of gateway and sandboxes."""
     connection = http.client.HTTPConnection("127.0.0.1", stack.port)
+    headers = dict(OPERATORS_HEADERS if endpoint.operators else HEADERS)
     for n in range(WARM):
-        _send(connection, endpoint.case(n))
+        _send(connection, endpoint.case(n), headers)
     sample, before = Sample(), stack.cpu_seconds()
     for n in range(WARM, WARM + samples):
-        sample.time(partial(_send, connection, endpoint.case(n)))
+        sample.time(partial(_send, connection, endpoint.case(n), headers))
     sample.cpu_seconds = stack.cpu_seconds() - before
     connection.close()
     return sample.summary()
 
 
-def _send(connection: http.client.HTTPConnection, case: Case) -> None:
+def _send(connection: http.client.HTTPConnection, case: Case, headers: dict[str, str]) -> None:
     body = json.dumps(case.body) if case.body else None
-    connection.request(case.method, case.path, body, dict(HEADERS))
+    connection.request(case.method, case.path, body, headers)
     answer = connection.getresponse()
     text = answer.read()
     if answer.status >= 300:
