@@ -17,7 +17,10 @@ from mini_agent.errors import (
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "functions" / "system" / "openapi.json"
-ROOMS = ("tools", "agents", "runs", "executions", "events", "history", "secrets", "system")
+ROOMS = (
+    *("tools", "agents", "runs", "executions", "events", "history", "secrets"),
+    *("audit", "system"),
+)
 DESCRIPTION = """\
 Register tools, make agents that use them, run the agents, read the history. Every call but the
 health checks carries an API key in `X-API-KEY` and acts for that key's tenant alone.

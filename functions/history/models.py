@@ -1,23 +1,14 @@
 """What comes into the history room, and what goes out."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from mini_agent.fields import Name
+from mini_agent.fields import Name, Time
 from mini_agent.page import PageQuery
 
-
-def _written_out(value: object) -> object:
-    """Refuse a bare number, which pydantic would take for seconds since 1970."""
-    if isinstance(value, str) and not value[:5].endswith("-"):
-        raise ValueError("must be a time such as 2024-01-15T10:30:00Z")
-    return value
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Status = Literal["queued", "running", "waiting_approval", "completed", "failed", "cancelled"]
 
 

@@ -1,4 +1,4 @@
-"""Clients of two tenants, and what the functions log."""
+"""Clients of two tenants and of an operator, and what the functions log."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -19,6 +19,11 @@ def client(tenant: Caller) -> Client:
 @pytest.fixture
 def other(stranger: Caller) -> Client:
     return Client(stranger)
+
+
+@pytest.fixture
+def operating(operator: Caller) -> Client:
+    return Client(operator)
 
 
 @pytest.fixture

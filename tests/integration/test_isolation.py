@@ -22,6 +22,7 @@ from tests.integration.client import AGENT, RUN, Client
 NAMES_NOTHING = {
     *("limit", "offset", "include_total", "status", "created_after", "created_before"),
     *("stop_reason", "min_cost_usd", "min_duration_ms", "prefer", "last-event-id", "step"),
+    *("action", "target_type"),
     "Idempotency-Key",  # a header: test_idempotency.py
 }
 OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
@@ -80,6 +81,7 @@ PLACES: dict[Place, Case] = {
     **listing("/tools", name="tool_name", agent_name="agent_name"),
     **listing("/agents", name="agent_name", role="role", tool_name="tool_name"),
     **listing("/history", agent_id="agent", model="model"),
+    **listing("/audit", key_id="key", target_id="agent"),
 }
 
 
@@ -116,8 +118,9 @@ def furnished(client: Client, name: str, model: str) -> Having:
         assert client("PUT", f"/secrets/{secret}", {"value": "value"}).status == 200
     cursors = {
         f"cursor of {path}": client("GET", f"{path}?limit=1").json["next_cursor"]
-        for path in ("/tools", "/agents", "/history", "/secrets")
+        for path in ("/tools", "/agents", "/history", "/secrets", "/audit")
     }
+    assert client.caller
     return Having(
         client,
         cursors
@@ -130,6 +133,7 @@ def furnished(client: Client, name: str, model: str) -> Having:
             "execution": runs[0]["execution_id"],
             "model": model,
             "secret": secret,
+            "key": str(client.caller.key_id),
         },
     )
 
@@ -222,9 +226,9 @@ def test_the_same_request_works_with_what_the_tenant_has_itself(
 
 def test_a_list_without_filters_has_nothing_of_another_tenant(own: Having, foreign: Having) -> None:
     theirs = set(foreign.of.values()) - {foreign.of["model"]}
-    for path in ("/tools", "/agents", "/history", "/secrets"):
+    for path in ("/tools", "/agents", "/history", "/secrets", "/audit"):
         page = own.client("GET", f"{path}?limit=100&include_total=true")
-        assert page.json["total"] == len(page.json["items"]) == 2
+        assert page.json["total"] == len(page.json["items"]) == (7 if path == "/audit" else 2)
         assert not [value for value in theirs if value in page.text]
 
 

@@ -38,8 +38,13 @@ FILL = """
            case when n %% 10 = 0 then 'failed' else 'completed' end,
            %(start)s + n * interval '1 s'
     from generate_series(1, %(rows)s) n
-    join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10
+    join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10;
+    insert into app.audit_log (action, target_type, target_id, created_at)
+    select case when n %% 2 = 0 then 'tool.updated' else 'tool.created' end, 'tool', n,
+           %(start)s + n * interval '1 s'
+    from generate_series(1, %(rows)s) n
 """
+NEWEST_FIRST = {"history", "audit"}
 
 FILTERS: dict[str, dict[str, object]] = {
     "tools": {"name": None, "agent_name": None},
@@ -48,6 +53,12 @@ FILTERS: dict[str, dict[str, object]] = {
         (
             *("agent_id", "model", "status", "created_after", "created_before"),
             *("stop_reason", "min_cost_usd", "min_duration_ms"),
+        )
+    ),
+    "audit": dict.fromkeys(
+        (
+            *("tenant_id", "action", "key_id", "target_type", "target_id"),
+            *("created_after", "created_before"),
         )
     ),
 }
@@ -63,6 +74,9 @@ LISTS: list[tuple[str, dict[str, object]]] = [
     ("history", {"status": "failed"}),
     ("history", {"status": "completed"}),
     ("history", {"created_after": START, "created_before": START + timedelta(days=1)}),
+    ("audit", {}),
+    ("audit", {"action": "tool.updated"}),
+    ("audit", {"created_after": START, "created_before": START + timedelta(days=1)}),
 ]
 
 
@@ -121,7 +135,7 @@ def page(conn: Connection, room: str, filters: dict[str, object], skipped: int) 
         filters = filters | {"agent_id": row and row[0]}
     position: dict[str, object] = {"after_time": None, "after_id": None}
     if skipped:
-        seconds = ROWS - skipped if room == "history" else skipped
+        seconds = ROWS - skipped if room in NEWEST_FIRST else skipped
         position = {"after_time": START + timedelta(seconds=seconds), "after_id": UUID(int=0)}
     parameters = FILTERS[room] | filters | position | {"limit": PAGE, "offset": 0}
     return explain(conn, f"{room}/list", parameters)

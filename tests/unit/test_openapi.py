@@ -47,6 +47,7 @@ ENDPOINTS = {
     "GET /api/v1/history": ("history:read", {200}),
     "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
     "GET /api/v1/usage": ("history:read", {200}),
+    "GET /api/v1/audit": ("audit:read", {200}),
 }
 ALL = {401, 403, 405, 413, 422, 429, 500, 503, 504}
 PUBLIC = {"GET /health": {200, 405, 500}, "GET /ready": {200, 405, 500, 503}}
@@ -169,4 +170,4 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "SecretIn",
         "ApprovalIn",
     }
-    assert used | {"Tool", "Agent", "Run", "Execution"} <= schemas
+    assert used | {"Tool", "Agent", "Run", "Execution", "AuditEntry"} <= schemas

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mini_agent import answers, errors, idempotency, ratelimit
+from mini_agent import answers, audit, errors, idempotency, ratelimit
 from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 from mini_agent.tenant import Caller
@@ -133,10 +133,17 @@ def router(
     )
 
 
-def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) -> Handler:
+def handler(
+    routes: APIRouter,
+    *,
+    public: bool = False,
+    spends: bool = False,
+    callers: type[Caller] = Caller,
+) -> Handler:
     """Return the Lambda handler of one room.
 
     `public` rooms ask for no caller; rooms that `spend` money refuse to run without the limiter.
+    Every transaction of a room is entered as its `callers` are.
     """
     # The routes themselves: an included router is matched twice.
     app = FastAPI(
@@ -148,7 +155,7 @@ def handler(routes: APIRouter, *, public: bool = False, spends: bool = False) ->
     )
     app.add_exception_handler(HTTPException, partial(_unrouted, routes))
     _make_event_loop()
-    adapter = Mangum(_Gate(app, public=public, spends=spends), lifespan="off")
+    adapter = Mangum(_Gate(app, public=public, spends=spends, callers=callers), lifespan="off")
 
     @logger.inject_lambda_context(clear_state=True)
     @metrics.log_metrics
@@ -181,8 +188,8 @@ def _without_address(event: dict[str, Any]) -> dict[str, Any]:
 class _Gate:
     """What comes before routing (caller, limit) and what goes on every answer (headers)."""
 
-    def __init__(self, app: ASGIApp, *, public: bool, spends: bool) -> None:
-        self.app, self.public, self.spends = app, public, spends
+    def __init__(self, app: ASGIApp, *, public: bool, spends: bool, callers: type[Caller]) -> None:
+        self.app, self.public, self.spends, self.callers = app, public, spends, callers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {"X-Request-Id": _request_id(scope["aws.event"])} | _cors()
@@ -202,7 +209,7 @@ class _Gate:
         await app(scope, receive, send_with_headers)
 
     def _admit(self, scope: Scope) -> dict[str, str]:
-        caller = scope["caller"] = Caller.from_event(scope["aws.event"])
+        caller = scope["caller"] = self.callers.from_event(scope["aws.event"])
         logger.append_keys(tenant_id=str(caller.tenant_id), key_id=str(caller.key_id))
         return ratelimit.admit(caller, required=self.spends)
 
@@ -240,6 +247,8 @@ def _answer(error: Exception, scope: Scope) -> Response:
     refusal = answers.translate(error, _request_id(scope["aws.event"]))
     if isinstance(refusal, errors.InternalServerError):
         logger.exception("unexpected error", exc_info=error)
+    if isinstance(refusal, audit.NOTED):
+        audit.note_refusal(scope["caller"], refusal, f"{scope['method']} {scope['route'].path}")
     return answers.render(refusal)
 
 

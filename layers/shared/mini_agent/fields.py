@@ -1,8 +1,8 @@
-"""Field types that several rooms use: trimmed texts of at least one visible character."""
+"""Field types that several rooms use: trimmed texts with something visible in them, and times."""
 
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AwareDatetime, BeforeValidator, StringConstraints
 
 VISIBLE = r"^[^\x00]*[^\s\x00][^\x00]*$"
 """Something besides white space, and no NUL, which Postgres cannot store."""
@@ -16,3 +16,13 @@ Description = Annotated[
 Prompt = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000, pattern=VISIBLE)
 ]
+
+
+def _written_out(value: object) -> object:
+    """Refuse a bare number, which pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and not value[:5].endswith("-"):
+        raise ValueError("must be a time such as 2024-01-15T10:30:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]

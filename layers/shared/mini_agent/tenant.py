@@ -1,7 +1,7 @@
 """Who is calling, as the authorizer told API Gateway."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, LiteralString, Self
 from uuid import UUID
 
@@ -61,12 +61,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Operator(Caller):
-    """An operator of the platform: a key of the platform's own tenant, at work on any tenant."""
+    """An operator of the platform: a key of the platform's own tenant, at work on any tenant.
 
-    @classmethod
-    def of(cls, caller: Caller) -> Self:
-        """Return the caller as an operator; the database refuses it if it is none."""
-        return cls(**{field.name: getattr(caller, field.name) for field in fields(Caller)})
+    The database refuses a caller that is none.
+    """
 
     def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
         """Return the statement, and its parameters, that opens a transaction to every tenant."""
