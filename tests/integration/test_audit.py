@@ -495,7 +495,7 @@ def test_whatever_the_app_may_write_is_audited_or_has_a_reason_not_to_be(
             {"bad INSERT"},
         ),
         (
-            "create table app.bad (tenant_id uuid); grant update, delete on app.bad to map_operator",
+            "create table app.bad (tenant_id uuid);grant update, delete on app.bad to map_operator",
             {"bad UPDATE", "bad DELETE"},
         ),
         ("grant delete on app.api_keys to map_api; drop trigger audit on app.api_keys",

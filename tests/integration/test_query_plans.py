@@ -153,6 +153,18 @@ def test_a_deep_page_reads_about_as_much_as_the_first(
         assert of_deep <= 1.5 * of_first
 
 
+def test_the_log_of_all_tenants_is_read_in_its_order_too(
+    postgres: backends.Server, tenant: Caller
+) -> None:
+    with connect(postgres, "map_operator", "plans") as conn, conn.transaction():
+        conn.execute("select set_config('app.operator', 'yes', true)")
+        first, deep = page(conn, "audit", {}, 0), page(conn, "audit", {}, DEEP)
+        assert "Seq Scan" not in {node["Node Type"] for node in [*nodes(first), *nodes(deep)]}
+        assert first["Actual Rows"] == deep["Actual Rows"] == PAGE
+        for of_deep, of_first in zip(cost(deep), cost(first), strict=True):
+            assert of_deep <= 1.5 * of_first
+
+
 @pytest.mark.parametrize(
     ("query", "table"),
     [
