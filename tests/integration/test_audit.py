@@ -855,6 +855,16 @@ def test_a_key_that_never_was_is_not_noted_nor_is_one_of_a_demo(
     assert refusals(admin) == 0
 
 
+def test_a_key_that_is_good_again_by_then_is_not_noted(
+    make_tenant: MakeTenant, postgres: backends.Server, admin: Connection
+) -> None:
+    make_tenant(key=KEY)
+    with connect(postgres, "map_authorizer") as conn:
+        digests = admin.execute("select array_agg(digest) from app.api_keys").fetchone()
+        conn.execute("select app.note_refused_key(%s, '', '')", digests)
+    assert refusals(admin) == 0
+
+
 def test_refused_keys_count_among_the_20(make_tenant: MakeTenant, admin: Connection) -> None:
     make_tenant(key=KEY)
     admin.execute("update app.api_keys set revoked_at = now()")
