@@ -19,6 +19,7 @@ from local import backends
 from mini_agent import api, keys
 from mini_agent.tenant import Caller, Operator
 from tests.conftest import MakeTenant
+from tests.contract.world import until
 from tests.databases import Connection, configured, connect
 from tests.events import Answer, Context, event, invoke, uuid
 from tests.integration.client import AGENT, RUN, TOOL, Client, ids, refused_fields
@@ -781,20 +782,29 @@ def test_of_100_refusals_in_a_minute_20_are_noted_and_then_again(
 def test_20_are_noted_however_many_try_at_once(
     tenant: Caller, postgres: backends.Server, admin: Connection
 ) -> None:
-    def try_25_times(_: int) -> None:
-        with connect(postgres, "map_api") as conn:
-            for _ in range(25):
-                with conn.transaction():
-                    conn.execute(
-                        "select app.enter_tenant(%s, %s)", (tenant.tenant_id, tenant.key_id)
-                    )
-                    conn.execute(
-                        "select app.note_refusal(%s, 'access.refused', 'route', 'r', '{}')",
-                        (tenant.tenant_id,),
-                    )
+    """Of 100 by four, of whom one has not committed yet when the others count."""
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(try_25_times, range(4)))
+    def attempt(conn: Connection) -> None:
+        conn.execute("select app.enter_tenant(%s, %s)", (tenant.tenant_id, tenant.key_id))
+        conn.execute(
+            "select app.note_refusal(%s, 'access.refused', 'route', 'r', '{}')",
+            (tenant.tenant_id,),
+        )
+
+    def attempt_33_times() -> None:
+        with connect(postgres, "map_api") as conn:
+            for _ in range(33):
+                with conn.transaction():
+                    attempt(conn)
+
+    with ThreadPoolExecutor(3) as pool, connect(postgres, "map_api") as slow:
+        with slow.transaction():
+            attempt(slow)
+            others = [pool.submit(attempt_33_times) for _ in range(3)]
+            waiting_ = "select from pg_locks where locktype = 'advisory' and not granted"
+            until(lambda: admin.execute(waiting_).rowcount == 3 or all(o.done() for o in others))
+        for other in others:
+            other.result()
     assert refusals(admin) == 20
 
 
