@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "functions" / "system" / "openapi.json"
 ROOMS = (
     *("tools", "agents", "runs", "executions", "events", "history", "secrets"),
-    *("keys", "admin", "system"),
+    *("keys", "audit", "admin", "system"),
 )
 DESCRIPTION = """\
 Register tools, make agents that use them, run the agents, read the history. Every call but the

@@ -10,6 +10,8 @@ from functions.admin.models import (
     Deletion,
     NewTenant,
     Tenant,
+    TenantAuditEntry,
+    TenantAuditQuery,
     TenantChange,
     TenantIn,
     TenantKey,
@@ -133,6 +135,14 @@ async def read_tenant_usage(
     Of runs that are deleted whole days are known alone: a day that a bound cuts counts in full.
     """
     return service.usage(operator, tenant_id, query)
+
+
+@router.get("/audit", summary="List audit entries", response_model_exclude_unset=True)
+async def list_audit_entries(
+    operator: Admin, query: Annotated[TenantAuditQuery, Query()]
+) -> Page[TenantAuditEntry]:
+    """List who did what, of all tenants, newest first; filters are as a tenant's own."""
+    return service.list_entries(operator, query)
 
 
 handler = api.handler(router, callers=Operator)

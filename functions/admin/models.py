@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from mini_agent import keys
+from mini_agent import audit, keys
 from mini_agent.fields import Name, Time
 from mini_agent.page import PageQuery
 
@@ -242,6 +242,22 @@ class TenantUsageOfDay(BaseModel):
     input_tokens: int
     output_tokens: int
     cost_usd: float
+
+
+class TenantAuditQuery(audit.EntryQuery):
+    """Which entries of all tenants' logs to list."""
+
+    tenant_id: UUID | None = None
+
+
+class TenantAuditEntry(audit.Entry):
+    """Who did what to what of which tenant, and when."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"tenant_id": TENANT_ID} | audit.EXAMPLE]}
+    )
+
+    tenant_id: UUID
 
 
 class TenantUsage(BaseModel):

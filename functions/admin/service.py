@@ -10,6 +10,8 @@ from functions.admin.models import (
     NewTenant,
     Status,
     Tenant,
+    TenantAuditEntry,
+    TenantAuditQuery,
     TenantChange,
     TenantIn,
     TenantKey,
@@ -93,6 +95,11 @@ def usage(operator: Operator, tenant_id: UUID, query: TenantUsageQuery) -> Tenan
     if not known:
         raise TenantNotFound(tenant_id=tenant_id)
     return TenantUsage(items=days)
+
+
+def list_entries(operator: Operator, query: TenantAuditQuery) -> page.Page[TenantAuditEntry]:
+    """Return a page of all tenants' audit entries, newest first."""
+    return page.fetch(operator, "audit", query, TenantAuditEntry)
 
 
 def _row(fields: dict[str, Any]) -> dict[str, Any]:

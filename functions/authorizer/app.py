@@ -5,6 +5,7 @@ A plain handler: it runs on the way in of every request that API Gateway's cache
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,11 @@ class _Owner:
     requests_per_minute: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    noted: bool
+
+
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
@@ -37,7 +43,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     An unknown key is denied rather than refused by an exception, so that this is cached too. Raises
     what `db.call` raises where keys cannot be checked; API Gateway then answers 503.
     """
-    caller = identify(_sent_keys(event))
+    caller = identify(_sent_keys(event), event.get("requestContext") or {})
     count("KeysAccepted" if caller else "KeysRefused")
     return {
         "principalId": str(caller.tenant_id) if caller else "nobody",
@@ -55,16 +61,34 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     }
 
 
-def identify(sent: list[str]) -> Caller | None:
-    """Return whom the one key sent belongs to, or None; asks the database for well-formed keys."""
+def identify(sent: list[str], request: Mapping[str, Any] = MappingProxyType({})) -> Caller | None:
+    """Return whom the one key sent belongs to, or None; asks the database for well-formed keys.
+
+    One that belonged to somebody and is refused is noted, with the `request` that it came in.
+    """
     if len(sent) != 1 or not _is_plausible(sent[0]):
         return None
     digests = [keys.digest(sent[0], pepper) for pepper in peppers().values()]
     owners = db.call("authorizer/authenticate", {"digests": digests}, _Owner)
     if len(owners) != 1:
+        if keys.is_well_formed(sent[0]):
+            _note(digests, request)
         return None
     [owner] = owners
     return Caller(owner.tenant_id, owner.key_id, frozenset(owner.scopes), owner.requests_per_minute)
+
+
+def _note(digests: list[bytes], request: Mapping[str, Any]) -> None:
+    """Note a refused key in its tenant's audit log; it is refused, whether or not this succeeds."""
+    refused = {
+        "digests": digests,
+        "request_id": str(request.get("requestId", "")),
+        "address": str((request.get("identity") or {}).get("sourceIp", "")),
+    }
+    try:
+        db.call("authorizer/note_refused", refused, _Noted)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is more important
+        logger.warning("a refused key was not noted", extra={"cause": type(error).__name__})
 
 
 def _is_plausible(key: str) -> bool:

@@ -22,6 +22,7 @@ from tests.integration.client import AGENT, RUN, Client
 NAMES_NOTHING = {
     *("limit", "offset", "include_total", "status", "created_after", "created_before"),
     *("stop_reason", "min_cost_usd", "min_duration_ms", "prefer", "last-event-id", "step"),
+    *("action", "target_type"),
     "Idempotency-Key",  # a header: test_idempotency.py
 }
 OPERATORS = "/api/v1/admin/"
@@ -88,6 +89,7 @@ PLACES: dict[Place, Case] = {
     **listing("/tools", name="tool_name", agent_name="agent_name"),
     **listing("/agents", name="agent_name", role="role", tool_name="tool_name"),
     **listing("/history", agent_id="agent", model="model"),
+    **listing("/audit", key_id="caller_key", target_id="agent"),
 }
 
 
@@ -125,8 +127,9 @@ def furnished(client: Client, name: str, model: str) -> Having:
     key = client("POST", "/keys", {"name": f"{name}'s key", "scopes": ["tools:read"]}).json
     cursors = {
         f"cursor of {path}": client("GET", f"{path}?limit=1").json["next_cursor"]
-        for path in ("/tools", "/agents", "/history", "/secrets", "/keys")
+        for path in ("/tools", "/agents", "/history", "/secrets", "/keys", "/audit")
     }
+    assert client.caller
     return Having(
         client,
         cursors
@@ -141,6 +144,7 @@ def furnished(client: Client, name: str, model: str) -> Having:
             "secret": secret,
             "key": key["id"],
             "key_name": key["name"],
+            "caller_key": str(client.caller.key_id),
         },
     )
 
@@ -233,9 +237,9 @@ def test_the_same_request_works_with_what_the_tenant_has_itself(
 
 def test_a_list_without_filters_has_nothing_of_another_tenant(own: Having, foreign: Having) -> None:
     theirs = set(foreign.of.values()) - {foreign.of["model"]}
-    for path in ("/tools", "/agents", "/history", "/secrets", "/keys"):
+    for path in ("/tools", "/agents", "/history", "/secrets", "/keys", "/audit"):
         page = own.client("GET", f"{path}?limit=100&include_total=true")
-        assert page.json["total"] == len(page.json["items"]) == 2
+        assert page.json["total"] == len(page.json["items"]) == (8 if path == "/audit" else 2)
         assert not [value for value in theirs if value in page.text]
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from functions.agents.models import AgentQuery
+from functions.audit.models import AuditQuery
 from functions.history.models import HistoryQuery
 from functions.tools.models import ToolQuery
 from mini_agent import page
@@ -17,11 +18,15 @@ from mini_agent.tenant import Caller
 from tests.conftest import Connection
 from tests.integration.client import Client, ids, refused_fields
 
-LISTS = ["tools", "agents", "history"]
+LISTS = ["tools", "agents", "history", "audit"]
+NEWEST_FIRST = {"history", "audit"}
+TABLES = {"history": "executions", "audit": "audit_log"}
+"""Of the lists that are not called as their tables are."""
 QUERIES: dict[str, type[page.PageQuery]] = {
     "tools": ToolQuery,
     "agents": AgentQuery,
     "history": HistoryQuery,
+    "audit": AuditQuery,
 }
 INSERTS = {
     "tools": "insert into app.tools (tenant_id, created_at, id, name, description)"
@@ -31,8 +36,16 @@ INSERTS = {
     "history": "insert into app.executions"
     " (tenant_id, created_at, id, agent_id, agent_name, model, prompt, status)"
     " values (%s, %s, %s, gen_random_uuid(), 'agent', 'gpt-4', 'prompt', 'completed')",
+    "audit": "insert into app.audit_log"
+    " (tenant_id, created_at, id, action, target_type, target_id)"
+    " values (%s, %s, %s, 'tool.deleted', 'tool', 'id')",
 }
-FILTER = {"tools": "name=web", "agents": "role=spy", "history": "model=gpt-4"}
+FILTER = {
+    "tools": "name=web",
+    "agents": "role=spy",
+    "history": "model=gpt-4",
+    "audit": "target_type=tool",
+}
 Fill = Callable[..., list[str]]
 
 
@@ -49,7 +62,7 @@ def fill(admin: Connection, tenant: Caller) -> Fill:
         for row in sorted(rows, key=lambda row: hash(row[2])):
             admin.execute(INSERTS[room], row)
         in_order = [str(row[2]) for row in rows]
-        return in_order[::-1] if room == "history" else in_order
+        return in_order[::-1] if room in NEWEST_FIRST else in_order
 
     return insert
 
@@ -97,9 +110,10 @@ def test_items_that_come_and_go_meanwhile_neither_repeat_nor_hide_others(
 ) -> None:
     items = fill(room, 4)
     first = client("GET", f"/{room}?limit=2").json
-    table = "executions" if room == "history" else room
-    admin.execute(f"delete from app.{table} where id = any (%s)", ([items[0], items[1]],))
-    earlier = datetime(2024, 1, 16 if room == "history" else 14, tzinfo=UTC)
+    admin.execute(
+        f"delete from app.{TABLES.get(room, room)} where id = any (%s)", ([items[0], items[1]],)
+    )
+    earlier = datetime(2024, 1, 16 if room in NEWEST_FIRST else 14, tzinfo=UTC)
     admin.execute(INSERTS[room], (tenant.tenant_id, earlier, UUID(int=99)))
     assert ids(client("GET", f"/{room}?limit=2&cursor={first['next_cursor']}")) == items[2:]
 

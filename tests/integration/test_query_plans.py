@@ -50,8 +50,13 @@ FILL = """
     join app.agents a on a.tenant_id = app.tenant_id() and a.name = 'agent ' || 1 + n %% 10;
     insert into app.api_keys (name, digest, pepper_version, prefix, last_four, scopes, created_at)
     select 'key', sha256(n::text::bytea), 1, 'p', 'l', '{}', %(start)s + n * interval '1 s'
+    from generate_series(1, %(rows)s) n;
+    insert into app.audit_log (action, target_type, target_id, created_at)
+    select case when n %% 2 = 0 then 'tool.updated' else 'tool.created' end, 'tool', n,
+           %(start)s + n * interval '1 s'
     from generate_series(1, %(rows)s) n
 """
+NEWEST_FIRST = {"history", "audit"}
 
 FILTERS: dict[str, dict[str, object]] = {
     "tools": {"name": None, "agent_name": None},
@@ -61,6 +66,12 @@ FILTERS: dict[str, dict[str, object]] = {
         (
             *("agent_id", "model", "status", "created_after", "created_before"),
             *("stop_reason", "min_cost_usd", "min_duration_ms"),
+        )
+    ),
+    "audit": dict.fromkeys(
+        (
+            *("tenant_id", "action", "key_id", "target_type", "target_id"),
+            *("created_after", "created_before"),
         )
     ),
 }
@@ -77,6 +88,9 @@ LISTS: list[tuple[str, dict[str, object]]] = [
     ("history", {"status": "failed"}),
     ("history", {"status": "completed"}),
     ("history", {"created_after": START, "created_before": START + timedelta(days=1)}),
+    ("audit", {}),
+    ("audit", {"action": "tool.updated"}),
+    ("audit", {"created_after": START, "created_before": START + timedelta(days=1)}),
 ]
 
 
@@ -135,7 +149,7 @@ def page(conn: Connection, room: str, filters: dict[str, object], skipped: int) 
         filters = filters | {"agent_id": row and row[0]}
     position: dict[str, object] = {"after_time": None, "after_id": None}
     if skipped:
-        seconds = ROWS - skipped if room == "history" else skipped
+        seconds = ROWS - skipped if room in NEWEST_FIRST else skipped
         position = {"after_time": START + timedelta(seconds=seconds), "after_id": UUID(int=0)}
     parameters = FILTERS[room] | filters | position | {"limit": PAGE, "offset": 0}
     return explain(conn, f"{room}/list", parameters)
@@ -151,6 +165,18 @@ def test_a_deep_page_reads_about_as_much_as_the_first(
     assert first["Actual Rows"] == deep["Actual Rows"] == PAGE
     for of_deep, of_first in zip(cost(deep), cost(first), strict=True):
         assert of_deep <= 1.5 * of_first
+
+
+def test_the_log_of_all_tenants_is_read_in_its_order_too(
+    postgres: backends.Server, tenant: Caller
+) -> None:
+    with connect(postgres, "map_operator", "plans") as conn, conn.transaction():
+        conn.execute("select set_config('app.operator', 'yes', true)")
+        first, deep = page(conn, "audit", {}, 0), page(conn, "audit", {}, DEEP)
+        assert "Seq Scan" not in {node["Node Type"] for node in [*nodes(first), *nodes(deep)]}
+        assert first["Actual Rows"] == deep["Actual Rows"] == PAGE
+        for of_deep, of_first in zip(cost(deep), cost(first), strict=True):
+            assert of_deep <= 1.5 * of_first
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,14 @@ def use_everything(client: Client, key: str) -> None:
     """Every operation, with its refusals that come from the database."""
     with configured(database_user="map_authorizer"):
         arn = "arn:aws:execute-api:eu-west-1:000000000000:api/live/GET/api/v1/tools"
-        answer = authorizer({"methodArn": arn, "headers": {"X-API-KEY": key}}, Context())
-        assert answer["policyDocument"]["Statement"][0]["Effect"] == "Allow"
+        for sent, effect in ((key, "Allow"), (keys.generate(), "Deny")):
+            answer = authorizer({"methodArn": arn, "headers": {"X-API-KEY": sent}}, Context())
+            assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
     tool, unused = client.tool(), client.tool("unused")
     agent = client.agent(tool_ids=[tool["id"]])
     runs = [client.run(agent) for _ in range(2)]
     nothing = "00000000-0000-0000-0000-000000000000"
-    for path in ("/tools", "/agents", "/history"):
+    for path in ("/tools", "/agents", "/history", "/audit"):
         page = client("GET", f"{path}?limit=1&include_total=true")
         client("GET", f"{path}?limit=1&cursor={page.json['next_cursor']}")
     expected = {

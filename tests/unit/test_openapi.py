@@ -61,6 +61,8 @@ ENDPOINTS = {
     "POST /api/v1/admin/tenants/{tenant_id}/resume": ("platform:admin", {200, 404, 409}),
     "POST /api/v1/admin/tenants/{tenant_id}/keys": ("platform:admin", {201, 404, 409, 415}),
     "GET /api/v1/admin/tenants/{tenant_id}/usage": ("platform:admin", {200, 404}),
+    "GET /api/v1/audit": ("audit:read", {200}),
+    "GET /api/v1/admin/audit": ("platform:admin", {200}),
 }
 ALL = {401, 403, 405, 413, 422, 429, 500, 503, 504}
 PUBLIC = {"GET /health": {200, 405, 500}, "GET /ready": {200, 405, 500, 503}}
@@ -189,4 +191,4 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "TenantKeyIn",
     }
     shown = {"Tool", "Agent", "Run", "Execution", "Key", "NewKey", "Tenant", "NewTenant"}
-    assert used | shown <= schemas
+    assert used | shown | {"AuditEntry"} <= schemas

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mini_agent import answers, errors, idempotency, ratelimit
+from mini_agent import answers, audit, errors, idempotency, ratelimit
 from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 from mini_agent.tenant import Caller
@@ -247,6 +247,8 @@ def _answer(error: Exception, scope: Scope) -> Response:
     refusal = answers.translate(error, _request_id(scope["aws.event"]))
     if isinstance(refusal, errors.InternalServerError):
         logger.exception("unexpected error", exc_info=error)
+    if isinstance(refusal, audit.NOTED):
+        audit.note_refusal(scope["caller"], refusal, f"{scope['method']} {scope['route'].path}")
     return answers.render(refusal)
 
 
