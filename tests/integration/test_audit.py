@@ -19,11 +19,11 @@ from local import backends
 from mini_agent import keys
 from mini_agent.tenant import Caller
 from tests.conftest import MakeTenant
-from tests.contract.world import until
 from tests.databases import Connection, configured, connect
 from tests.events import Answer, Context, event, invoke, uuid
 from tests.integration.client import AGENT, RUN, TOOL, Client, ids, refused_fields
 from tests.integration.running import Model, Outside, Waiting, ask_for, say, scripted
+from tests.integration.test_agents import wait_until
 
 ADDRESS = "192.0.2.1"
 HEADER, SECRET = "Bearer only-the-endpoint-knows", "only-the-provider-knows"
@@ -790,7 +790,9 @@ def test_20_are_noted_however_many_try_at_once(
             attempt(slow)
             others = [pool.submit(attempt_33_times) for _ in range(3)]
             waiting_ = "select from pg_locks where locktype = 'advisory' and not granted"
-            until(lambda: admin.execute(waiting_).rowcount == 3 or all(o.done() for o in others))
+            wait_until(
+                lambda: admin.execute(waiting_).rowcount == 3 or all(o.done() for o in others)
+            )
         for other in others:
             other.result()
     assert refusals(admin) == 20
