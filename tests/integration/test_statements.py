@@ -107,6 +107,16 @@ def use_everything(client: Client, key: str) -> None:
     assert client("POST", "/tools", {"name": "k", "description": "k"}, keyed).status == 201
 
 
+def use_keys(client: Client) -> None:
+    """Every statement of a tenant's own keys, and of its log."""
+    key = client("POST", "/keys", {"name": "key", "scopes": ["tools:read"]}).json
+    for path in ("/keys", "/audit"):
+        assert client("GET", f"{path}?include_total=true").status == 200
+    assert client("GET", f"/keys/{key['id']}").status == 200
+    assert client("POST", f"/keys/{key['id']}/rotate", {}).status == 201
+    assert client("DELETE", f"/keys/{key['id']}").status == 204
+
+
 def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every statement of runs that go on in the background, wait for people and fail."""
     model = Model(ask_for("guarded"), say())
@@ -179,6 +189,7 @@ def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
     key = keys.generate()
     client = Client(make_tenant(key=key))
     use_everything(client, key)
+    use_keys(client)
     use_runs(client, admin, monkeypatch)
     use_secrets(client)
     use_admin(operating)
