@@ -19,7 +19,8 @@ SECONDS = 30.0
 """For all parts together; a last statement may take 20 more, and the function has 60."""
 
 BATCH = 500
-"""Rows of a transaction, so that its locks are short: docs/operations.md has the figures."""
+RUNS = 200
+"""What a transaction does at most, so that its locks are short; a run's steps go with it."""
 
 FORGET_USES = Path(ratelimit.__file__).parent / "lua" / "forget_uses.lua"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,7 +70,7 @@ def sweep() -> tuple[dict[str, int], list[Exception]]:
             pass
         except RedisError as error:
             logger.warning("uses of keys stay unnoted", extra={"cause": str(error)})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the other parts go on
             logger.exception("a part of the sweep failed")
             failures.append(error)
     return dict(done), failures
@@ -84,7 +85,7 @@ def _end_runs() -> Part:
 
 
 def _retire() -> Part:
-    while count := _count("sweep/retire", batch=BATCH):
+    while count := _count("sweep/retire", batch=RUNS):
         yield {"retired": count}
 
 
