@@ -18,9 +18,8 @@ from mini_agent.telemetry import logger
 SECONDS = 30.0
 """For all parts together; a last statement may take 20 more, and the function has 60."""
 
-BATCH = 500
-RUNS = 200
-"""What a transaction does at most, so that its locks are short; a run's steps go with it."""
+BATCH = 200
+"""Rows of a transaction, so that its locks are short: a run's steps go with it."""
 
 FORGET_USES = Path(ratelimit.__file__).parent / "lua" / "forget_uses.lua"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,7 +84,7 @@ def _end_runs() -> Part:
 
 
 def _retire() -> Part:
-    while count := _count("sweep/retire", batch=RUNS):
+    while count := _count("sweep/retire", batch=BATCH):
         yield {"retired": count}
 
 
