@@ -494,7 +494,6 @@ create function app.note_use(tenants uuid[], keys uuid[], times timestamptz[]) r
             set last_used_at = n.used_at
             from newer n
             where (k.tenant_id, k.id) = (n.tenant_id, n.id)
-              and (k.last_used_at is null or k.last_used_at < n.used_at)
             returning k.id
         )
         select count(*) from noted;
