@@ -112,7 +112,7 @@ def _add_headers(operation: dict[str, Any], *, posted: bool) -> None:
             headers["Location"] = _header("Path of what was made, or is being made", "string")
         if status == "405":
             headers["Allow"] = _header("Methods of this path", "string")
-        answer["headers"] = headers
+        answer["headers"] = answer.get("headers", {}) | headers
 
 
 def _header(description: str, kind: str, *, always: bool = True) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 -- An exact sliding window: the times of the last `limit` admissions, newest first, in a LIST.
 --
 -- KEYS[1]  the list of one tenant
+-- KEYS[2]  the hash of its keys' last admissions, key id to microseconds; may be left out
 -- ARGV[1]  limit, admissions in a window
 -- ARGV[2]  window, microseconds
+-- ARGV[3]  the key's id
+-- ARGV[4]  how long the hash stays after an admission, milliseconds
 -- Returns  {admitted 0|1, remaining, microseconds until an admission leaves the window}
 --
 -- Time only grows along the list, so what has left the window is at its end: a call drops that and
@@ -45,4 +48,8 @@ end
 
 redis.call('LPUSH', KEYS[1], string.format('%.0f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000))
+if KEYS[2] then
+    redis.call('HSET', KEYS[2], ARGV[3], string.format('%.0f', now))
+    redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
 return {1, limit - used - 1, (oldest or now) + window - now}

@@ -1,17 +1,29 @@
 """The history over HTTP."""
 
 from typing import Annotated
+from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import Query, Security
+from fastapi import Query, Request, Response, Security
 
 from functions.history import service
-from functions.history.models import Execution, HistoryQuery, UsageQuery, UsageReport
+from functions.history.models import (
+    Execution,
+    ExportQuery,
+    HistoryQuery,
+    UsageQuery,
+    UsageReport,
+)
 from mini_agent import api, errors
 from mini_agent.page import Page
 from mini_agent.tenant import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["history:read"])]
+
+NEXT_HEADERS = {
+    "X-Next-Cursor": "The `cursor` of the next page; left out on the last",
+    "Link": 'The next page, `rel="next"`; left out on the last',
+}
 
 router = api.router("/api/v1", tags=["History"])
 
@@ -22,6 +34,39 @@ async def list_executions(
 ) -> Page[Execution]:
     """List executions, newest first; filters are exact, times exclusive, and all combine."""
     return service.list_page(caller, query)
+
+
+@router.get(
+    "/history/export",
+    summary="Export executions",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "An execution a line",
+            "content": {api.NDJSON: {"schema": {"type": "string"}}},
+            "headers": {
+                name: {"description": description, "schema": {"type": "string"}}
+                for name, description in NEXT_HEADERS.items()
+            },
+        }
+    },
+)
+async def export_executions(
+    caller: Reader, query: Annotated[ExportQuery, Query()], request: Request
+) -> Response:
+    """Export executions, newest first: each line is JSON as the execution by its id is.
+
+    A page may have fewer than `limit` where they are long; the last page has no `X-Next-Cursor`.
+    """
+    lines, cursor = service.export(caller, query)
+    headers = {}
+    if cursor:
+        following = urlencode(dict(request.query_params) | {"cursor": cursor})
+        headers = {
+            "X-Next-Cursor": cursor,
+            "Link": f'<{api.path(request)}?{following}>; rel="next"',
+        }
+    return Response("".join(lines), media_type=api.NDJSON, headers=headers)
 
 
 @router.get(

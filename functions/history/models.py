@@ -12,8 +12,10 @@ from mini_agent.page import PageQuery
 Status = Literal["queued", "running", "waiting_approval", "completed", "failed", "cancelled"]
 
 
-class HistoryQuery(PageQuery):
-    """Which executions to list."""
+class Filters(BaseModel):
+    """Which executions are meant."""
+
+    model_config = ConfigDict(extra="forbid")
 
     agent_id: UUID | None = None
     model: Name | None = None
@@ -27,6 +29,24 @@ class HistoryQuery(PageQuery):
     min_duration_ms: int | None = Field(
         None, ge=0, le=10**10, description="Runs that took so long or longer"
     )
+
+
+class HistoryQuery(Filters, PageQuery):
+    """Which executions to list."""
+
+
+class ExportQuery(Filters):
+    """Which executions to export."""
+
+    limit: int = Field(100, ge=1, le=1000, description="Executions in a page, at most")
+    cursor: str | None = Field(
+        None, description="The `X-Next-Cursor` of the page before, with the same filters"
+    )
+
+    def part(self, limit: int, cursor: str | None) -> HistoryQuery:
+        """Return the query of a list with the same filters."""
+        filters = self.model_dump(include=set(Filters.model_fields))
+        return HistoryQuery(limit=limit, cursor=cursor, **filters)
 
 
 class Execution(BaseModel):
@@ -72,7 +92,7 @@ class Execution(BaseModel):
 
 
 class UsageQuery(BaseModel):
-    """Which days to add up."""
+    """Which days to add up, each as a whole (UTC)."""
 
     model_config = ConfigDict(extra="forbid")
 

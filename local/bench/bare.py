@@ -39,9 +39,11 @@ class Bare:
         json.loads(event["body"] or "null")
         caller = event["requestContext"]["authorizer"]
         if self.endpoint.limited:
-            key = f"ratelimit:{{{caller['tenant_id']}}}"
+            tenant, key_id = caller["tenant_id"], caller["key_id"]
+            names = f"ratelimit:{{{tenant}}}", ratelimit.uses_name(tenant)
             limit, window = caller["requests_per_minute"], ratelimit.WINDOW_SECONDS * 1_000_000
-            self.redis.evalsha(self.script, 1, key, limit, window)
+            stays = ratelimit.USES_SECONDS * 1000
+            self.redis.evalsha(self.script, 2, *names, limit, window, key_id, stays)
         rows = [self._exchange(e, caller, parameters) for e in self.endpoint.exchanges]
         return {"statusCode": 200, "body": json.dumps(rows, default=str)}
 

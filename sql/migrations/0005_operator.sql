@@ -374,12 +374,14 @@ grant select on app.tenants to map_janitor;
 create policy janitor_reads on app.tenants for select to map_janitor using (true);
 
 -- Deletes up to `batch` runs that their tenants keep no longer, and keeps what they used; returns how
--- many it deleted.
+-- many it deleted. Along an index, here and in purge(): any other scan would read all rows of a tenant
+-- for each batch, which Postgres takes for cheap where it has not counted them yet.
 grant delete on app.executions to map_janitor;
 grant select, insert, update on app.usage_kept to map_janitor;
 create policy janitor_keeps on app.usage_kept to map_janitor using (true) with check (true);
 create function app.retire(batch integer) returns bigint
     language sql security definer set search_path = ''
+    set enable_seqscan = off set enable_bitmapscan = off
     begin atomic
         with due as (
             select e.tenant_id, e.id
@@ -412,6 +414,7 @@ create function app.retire(batch integer) returns bigint
                    sum(g.input_tokens), sum(g.output_tokens), sum(g.cost_usd)
             from gone g
             group by 1, 2, 3, 4
+            order by 1, 2, 3, 4 -- two at once wait for each other, not in a circle
             on conflict (tenant_id, day, model, agent_id) do update
             set agent_name = excluded.agent_name,
                 runs = k.runs + excluded.runs,
@@ -423,7 +426,8 @@ create function app.retire(batch integer) returns bigint
     end;
 
 -- Deletes up to `batch` rows of a tenant whose grace is over, and last the tenant; returns how many
--- rows went. The platform's own log keeps that it happened, and nothing of the tenant but its id.
+-- rows went, 0 where no tenant is left to go. Whoever would bring the tenant back waits meanwhile. The
+-- platform's own log keeps that it happened, and nothing of the tenant but its id.
 create function app.is_gone(tenant uuid) returns boolean
     language sql stable
     return exists (
@@ -443,29 +447,34 @@ begin
 end
 $$;
 grant delete on app.usage_kept to map_janitor;
-grant delete on app.tenants to map_janitor;
+grant delete, update (delete_after) on app.tenants to map_janitor; -- for update needs it
 create policy janitor_purges on app.tenants for delete to map_janitor using (app.is_gone(id));
+create policy janitor_holds on app.tenants for update to map_janitor
+    using (app.is_gone(id)) with check (false);
 grant insert on app.audit_log to map_janitor;
 create policy janitor_notes on app.audit_log for insert to map_janitor
     with check (tenant_id = '00000000-0000-0000-0000-000000000000');
 create function app.purge(batch integer) returns bigint
-    language plpgsql security definer set search_path = '' as $$
+    language plpgsql security definer set search_path = ''
+    set enable_seqscan = off set enable_bitmapscan = off as $$
 declare
     tenant uuid;
     part text;
     went bigint := 0;
     more bigint;
 begin
-    if not pg_try_advisory_xact_lock(hashtext('purge')) then
-        return 0;
-    end if;
-    select t.id into tenant from app.tenants t where app.is_gone(t.id) order by t.delete_after limit 1;
+    select t.id into tenant
+    from app.tenants t
+    where t.status = 'deleted' and t.delete_after < now()
+    order by t.delete_after
+    limit 1
+    for update skip locked;
     if tenant is null then
         return 0;
     end if;
     foreach part in array array['execution_steps', 'executions', 'idempotency_keys', 'secrets',
-                                'agent_tools', 'agents', 'tools', 'usage_kept', 'audit_log',
-                                'api_keys'] loop
+                                'agent_tools', 'agents', 'tools', 'usage_kept', 'api_keys',
+                                'audit_log'] loop -- last: who sends a key of the tenant adds to it
         execute format('delete from app.%1$I where ctid = any (array('
                        'select ctid from app.%1$I where tenant_id = $1 limit $2))', part)
             using tenant, batch - went;
@@ -489,12 +498,19 @@ create policy janitor_reads on app.api_keys for select to map_janitor using (tru
 create function app.note_use(tenants uuid[], keys uuid[], times timestamptz[]) returns bigint
     language sql security definer set search_path = ''
     begin atomic
-        with noted as (
-            update app.api_keys k
-            set last_used_at = u.used_at
+        with newer as (
+            select k.tenant_id, k.id, u.used_at
             from unnest(tenants, keys, times) as u (tenant_id, id, used_at)
-            where (k.tenant_id, k.id) = (u.tenant_id, u.id)
-              and (k.last_used_at is null or k.last_used_at < u.used_at)
+            join app.api_keys k on (k.tenant_id, k.id) = (u.tenant_id, u.id)
+            where k.last_used_at is null or k.last_used_at < u.used_at
+            order by k.tenant_id, k.id -- two at once wait for each other, not in a circle
+            for no key update of k
+        ),
+        noted as (
+            update app.api_keys k
+            set last_used_at = n.used_at
+            from newer n
+            where (k.tenant_id, k.id) = (n.tenant_id, n.id)
             returning k.id
         )
         select count(*) from noted;

@@ -20,6 +20,7 @@ from botocore.crt import auth as crt_auth
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped] # has no types
 
+from functions.sweep import service
 from local import backends
 from mini_agent import aws_auth, db, peppers, ratelimit
 from mini_agent.errors import ServiceUnavailable
@@ -211,11 +212,20 @@ def admit_over_tls(host: str, port: int) -> dict[str, str]:
         return ratelimit.admit(caller, required=True)
 
 
-def test_the_limiter_works_with_what_its_user_may_do(
-    trusted: None, cache_user: redis.Redis, redis_port: int, clean: None
+def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(
+    trusted: None,
+    cache_user: redis.Redis,
+    redis_port: int,
+    redis_server: backends.Server,
+    clean: None,
 ) -> None:
     headers = admit_over_tls(HOST, redis_port)
     assert headers["X-RateLimit-Remaining"] == "99"
+    with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
+        uses = list(service._uses())
+        service._forget(uses)
+        assert [use.tenant_id for use in uses] == [uuid(1)]
+        assert list(service._uses()) == []
     assert "map-api" in cache_user.acl_users()
 
 

@@ -78,6 +78,11 @@ PLACES: dict[Place, Case] = {
     ("post", f"{RUN_}/approvals/{{step}}", "execution_id"): Case(
         "execution", 404, 404, {"decision": "approve"}
     ),
+    ("get", "/history/export", "agent_id"): Case("agent", 200, 200, query="?agent_id={}"),
+    ("get", "/history/export", "model"): Case("model", 200, 200, query="?model={}"),
+    ("get", "/history/export", "cursor"): Case(
+        "cursor of /history", 200, 422, query="?limit=1&cursor={}"
+    ),
     ("get", "/usage", "agent_id"): Case("agent", 200, 200, query="?agent_id={}"),
     ("get", "/usage", "model"): Case("model", 200, 200, query="?model={}"),
     ("delete", "/secrets/{name}", "name"): Case("secret", 204, 404),

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 from uuid import uuid4
 
@@ -159,13 +160,17 @@ def test_a_lost_script_is_loaded_again_without_a_failure_or_a_lost_count(
 def window(redis: Redis) -> Script:
     """The script, told the time (seconds, microseconds) instead of asking the server."""
     source = ratelimit.SCRIPT.read_text()
-    told = source.replace("redis.call('TIME')", "{ARGV[3], ARGV[4]}")
+    told = source.replace("redis.call('TIME')", "{ARGV[5], ARGV[6]}")
     assert told != source
     return redis.register_script(told)
 
 
-def ask(window: Script, key: str, limit: int, width: int, now: int) -> tuple[int, int, int]:
-    passed, remaining, wait = window(keys=[key], args=[limit, width, *divmod(now, SECOND)])
+def ask(
+    window: Script, key: str, limit: int, width: int, now: int, key_id: str = "key"
+) -> tuple[int, int, int]:
+    passed, remaining, wait = window(
+        keys=[key, f"{key}:keys"], args=[limit, width, key_id, 60_000, *divmod(now, SECOND)]
+    )
     return passed, remaining, wait
 
 
@@ -174,14 +179,16 @@ class Model:
 
     def __init__(self) -> None:
         self.admissions: list[int] = []
+        self.uses: dict[str, int] = {}
 
-    def ask(self, limit: int, width: int, now: int) -> tuple[int, int, int]:
+    def ask(self, limit: int, width: int, now: int, key_id: str) -> tuple[int, int, int]:
         now = max(now, *self.admissions, 0)  # a clock set back stands still
         self.admissions = [t for t in self.admissions if t > now - width]
         used = len(self.admissions)
         if used >= limit:
             return 0, 0, sorted(self.admissions)[-limit] + width - now
         self.admissions.append(now)
+        self.uses[key_id] = now
         return 1, limit - used - 1, min(self.admissions) + width - now
 
 
@@ -189,6 +196,7 @@ STEPS = st.lists(
     st.tuples(
         st.one_of(st.integers(0, 1), st.integers(-5, 30)),  # how far the clock moves
         st.one_of(st.just(30), st.integers(1, 30)),  # the limit, which may change at any time
+        st.sampled_from("abc"),  # the key
     ),
     min_size=20,
     max_size=80,
@@ -197,16 +205,24 @@ STEPS = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(steps=STEPS, width=st.integers(1, 30))
-def test_the_script_answers_as_an_exact_sliding_window_would(
-    window: Script, steps: list[tuple[int, int]], width: int
+def test_the_script_answers_as_an_exact_sliding_window_would_and_notes_each_keys_last_admission(
+    window: Script, redis: Redis, steps: list[tuple[int, int, str]], width: int
 ) -> None:
     key, now, model = str(uuid4()), 1_800_000_000, Model()
-    for move, limit in steps:
+    for move, limit, key_id in steps:
         now += move
-        expected = model.ask(limit, width, now)
+        expected = model.ask(limit, width, now, key_id)
         # Whole seconds, since the server's own clock lets the key go with its window.
-        passed, remaining, wait = ask(window, key, limit, width * SECOND, now * SECOND)
+        passed, remaining, wait = ask(window, key, limit, width * SECOND, now * SECOND, key_id)
         assert (passed, remaining, wait / SECOND) == expected
+    noted: dict[Any, Any] = redis.hgetall(f"{key}:keys")
+    assert {name.decode(): int(time) / SECOND for name, time in noted.items()} == model.uses
+
+
+def test_without_a_place_for_it_no_use_is_noted(window: Script, redis: Redis) -> None:
+    key = str(uuid4())
+    assert window(keys=[key], args=[1, SECOND, "", "", 1_800_000_000, 0]) == [1, 0, SECOND]
+    assert redis.keys(f"{key}*") == [key.encode()]
 
 
 def test_the_window_slides_by_the_microsecond(window: Script) -> None:
@@ -294,18 +310,35 @@ def test_a_refusal_says_when_to_come_back(make_tenant: MakeTenant) -> None:
     assert refused.headers["ratelimit"] == f'"default";r=0;t={wait}'
 
 
-def test_a_tenants_one_key_in_redis_lies_in_its_own_slot_and_leaves_with_the_window(
+def test_what_redis_holds_of_a_tenant_lies_in_its_own_slot_and_leaves_by_itself(
     make_tenant: MakeTenant, redis: Redis
 ) -> None:
     callers = [make_tenant(), make_tenant()]
     for caller in callers * 2:
         ratelimit.admit(caller, required=True)
-    keys = {f"ratelimit:{{{caller.tenant_id}}}".encode() for caller in callers}
-    assert set(redis.keys()) == keys
+    seconds = {"": 60, ":keys": 600}  # the window; ten times as long as the sweep may take
+    names = {
+        f"ratelimit:{{{caller.tenant_id}}}{end}".encode() for caller in callers for end in seconds
+    }
+    assert set(redis.keys()) == names
     for caller in callers:
-        key = f"ratelimit:{{{caller.tenant_id}}}".encode()
-        assert key_slot(key) == key_slot(str(caller.tenant_id).encode())
-        assert 59_000 < redis.pttl(key) <= 60_000
+        for end, stays in seconds.items():
+            name = f"ratelimit:{{{caller.tenant_id}}}{end}".encode()
+            assert key_slot(name) == key_slot(str(caller.tenant_id).encode())
+            assert (stays - 1) * 1000 < redis.pttl(name) <= stays * 1000
+
+
+def test_a_key_is_noted_when_it_is_let_in_and_not_when_it_is_refused(
+    make_tenant: MakeTenant, redis: Redis
+) -> None:
+    caller = make_tenant(requests_per_minute=1)
+    refused = replace(caller, key_id=uuid4())
+    before, _ = redis.time()
+    assert [admitted(caller), admitted(refused)] == [True, False]
+    noted: dict[Any, Any] = redis.hgetall(ratelimit.uses_name(caller.tenant_id))
+    [(key_id, microseconds)] = noted.items()
+    assert key_id.decode() == str(caller.key_id)
+    assert before <= int(microseconds) / SECOND <= redis.time()[0] + 1
 
 
 # ── While Redis is away ──────────────────────────────────────────────────────────────────────────

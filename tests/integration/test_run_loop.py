@@ -406,14 +406,16 @@ def test_a_run_that_nobody_came_back_to_is_swept(
     with pytest.raises(Waiting):
         engine.work(runs[1])
     with configured(database_user="map_sweeper"):
-        assert sweep({}, Context()) == {"ended": 0, "forgotten": 0}
+        done = sweep({}, Context())
+    assert (done["ended"], done["forgotten"]) == (0, 0)
     admin.execute("update app.executions set ends_by = now() - interval '1 second'")
     admin.execute(
         "insert into app.idempotency_keys (tenant_id, route, key, fingerprint, created_at)"
         " select tenant_id, 'r', 'k', '\\x00', now() - interval '25 hours' from app.agents"
     )
     with configured(database_user="map_sweeper"):
-        assert sweep({}, Context()) == {"ended": 2, "forgotten": 1}
+        done = sweep({}, Context())
+    assert (done["ended"], done["forgotten"]) == (2, 1)
     assert state(client, runs[0]) == ("failed", "interrupted")
     assert state(client, runs[1]) == ("failed", "approval_expired")
     assert steps(client, runs[1])[-1] == ("approval", "interrupted", "guarded")

@@ -45,6 +45,7 @@ ENDPOINTS = {
     "GET /api/v1/secrets": ("secrets:read", {200}),
     "DELETE /api/v1/secrets/{name}": ("secrets:write", {204, 404}),
     "GET /api/v1/history": ("history:read", {200}),
+    "GET /api/v1/history/export": ("history:read", {200}),
     "GET /api/v1/history/{execution_id}": ("history:read", {200, 404}),
     "GET /api/v1/usage": ("history:read", {200}),
     "POST /api/v1/keys": ("keys:write", {201, 409, 415}),

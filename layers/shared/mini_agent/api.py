@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from mangum import Mangum
+from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.types import LambdaContext
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -32,8 +33,9 @@ Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 _ADDRESS = {"host", "x-forwarded-port"}
 _EXPOSED = (
     "Location, Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining,"
-    " X-RateLimit-Window, RateLimit, RateLimit-Policy, Idempotency-Replayed"
+    " X-RateLimit-Window, RateLimit, RateLimit-Policy, Idempotency-Replayed, X-Next-Cursor, Link"
 )
+NDJSON = "application/x-ndjson"
 
 
 class _Authorize(SecurityBase):
@@ -155,7 +157,11 @@ def handler(
     )
     app.add_exception_handler(HTTPException, partial(_unrouted, routes))
     _make_event_loop()
-    adapter = Mangum(_Gate(app, public=public, spends=spends, callers=callers), lifespan="off")
+    adapter = Mangum(
+        _Gate(app, public=public, spends=spends, callers=callers),
+        lifespan="off",
+        text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, NDJSON],  # all else goes as base64
+    )
 
     @logger.inject_lambda_context(clear_state=True)
     @metrics.log_metrics
@@ -256,6 +262,11 @@ def _request_id(event: dict[str, Any]) -> str:
     return str(event.get("requestContext", {}).get("requestId", ""))
 
 
+def path(request: Request) -> str:
+    """Return the path of a request as the client sees it, stage included."""
+    return str(request.scope["aws.event"]["requestContext"]["path"]).rstrip("/")
+
+
 def location(request: Request, item_id: object) -> str:
-    """Return the path of a new item as the client sees it, stage included."""
-    return f"{request.scope['aws.event']['requestContext']['path'].rstrip('/')}/{item_id}"
+    """Return the path of a new item as the client sees it."""
+    return f"{path(request)}/{item_id}"

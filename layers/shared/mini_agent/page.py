@@ -89,6 +89,11 @@ def fetch(caller: Caller, room: str, query: PageQuery, item: type[ItemType]) -> 
     )
 
 
+def cursor(caller: Caller, room: str, query: PageQuery, last: Item) -> str:
+    """Return the cursor of a page that begins behind an item, for who ends a page earlier."""
+    return _cursor(last, _seal(caller, room, query.filters()))
+
+
 def _seal(caller: Caller, room: str, filters: dict[str, Any]) -> Callable[[bytes], bytes]:
     """Return the check over a position that binds it to tenant, list and filters.
 

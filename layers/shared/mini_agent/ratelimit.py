@@ -1,4 +1,7 @@
-"""The rate limiter: an exact sliding window for each tenant, in one Lua script in Redis."""
+"""The rate limiter: an exact sliding window for each tenant, in one Lua script in Redis.
+
+The same script notes when each key was used last, so that no request writes that into Postgres.
+"""
 
 import math
 import time
@@ -17,6 +20,8 @@ from mini_agent.telemetry import count, logger
 from mini_agent.tenant import Caller
 
 WINDOW_SECONDS = 60
+USES_SECONDS = 600
+"""How long it stays noted when a tenant's keys were used: the sweep takes it along each minute."""
 TIMEOUT_SECONDS = 0.1
 BREAK_SECONDS = 2.0
 """After a failure Redis is left alone for so long, and requests do not wait for it."""
@@ -93,14 +98,24 @@ def _ask(caller: Caller) -> tuple[int, int, int]:
         raise RedisError("left alone after a failure")
     try:
         answer = _script()(
-            keys=[f"ratelimit:{{{caller.tenant_id}}}"],
-            args=[caller.requests_per_minute, WINDOW_SECONDS * 1_000_000],
+            keys=[f"ratelimit:{{{caller.tenant_id}}}", uses_name(caller.tenant_id)],
+            args=[
+                caller.requests_per_minute,
+                WINDOW_SECONDS * 1_000_000,
+                str(caller.key_id),
+                USES_SECONDS * 1000,
+            ],
         )
     except RedisError:
         _closed_until = time.monotonic() + BREAK_SECONDS
         raise
     admitted, remaining, wait = answer
     return admitted, remaining, wait
+
+
+def uses_name(tenant: object) -> str:
+    """Return the name of the hash that holds when a tenant's keys were used; `*` is any tenant."""
+    return f"ratelimit:{{{tenant}}}:keys"
 
 
 def _headers(limit: int) -> dict[str, str]:
