@@ -210,7 +210,7 @@ def test_the_log_tells_all_that_happened_and_nothing_else_whatever_is_killed(
         a_sandbox("AgentsFunction"),
     ]
     with writing(stack) as writers:
-        for victim in victims * 3:
+        for victim in victims * 2:
             wait_for_writes(writers)
             time.sleep(chance.random() / 10)  # at any moment of a request
             os.kill(victim(), signal.SIGKILL)
