@@ -456,14 +456,6 @@ def test_a_use_becomes_no_earlier_in_whatever_order_uses_come(
 ) -> None:
     """Many sweeps at once, each with the same keys in another order and at other times."""
     callers = [make_tenant() for _ in range(40)]
-    admin.execute(  # enough for Postgres to look each key up, in the order that it is asked for
-        "insert into app.api_keys"
-        " (tenant_id, name, digest, pepper_version, prefix, last_four, scopes)"
-        " select %s, 'key', sha256(n::text::bytea), 1, 'map_live_', 'test', '{}'"
-        " from generate_series(1, 5000) n",
-        (callers[0].tenant_id,),
-    )
-    admin.execute("analyze app.api_keys")
     start, latest = datetime(2026, 1, 1, tzinfo=UTC), 30 * 8
 
     def note(seed: int) -> None:
@@ -485,6 +477,43 @@ def test_a_use_becomes_no_earlier_in_whatever_order_uses_come(
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(note, range(1, 9)))
     assert {last_use(admin, caller) for caller in callers} == {start + timedelta(seconds=latest)}
+
+
+def test_two_sweeps_that_note_the_same_keys_in_other_orders_do_not_stop_each_other(
+    make_tenant: MakeTenant, admin: Connection, postgres: backends.Server
+) -> None:
+    low, middle, high = sorted((make_tenant() for _ in range(3)), key=lambda c: c.tenant_id)
+    admin.execute(  # enough for Postgres to look keys up one by one, as they are asked for
+        "insert into app.api_keys"
+        " (tenant_id, name, digest, pepper_version, prefix, last_four, scopes)"
+        " select %s, 'key', sha256(n::text::bytea), 1, 'map_live_', 'test', '{}'"
+        " from generate_series(1, 5000) n",
+        (low.tenant_id,),
+    )
+    admin.execute("analyze app.api_keys")
+
+    def note(callers: list[Caller]) -> None:
+        ids = {"tenants": [c.tenant_id for c in callers], "keys": [c.key_id for c in callers]}
+        with connect(postgres, "map_sweeper") as conn:
+            conn.execute("set lock_timeout = 0")
+            conn.execute(NOTE, ids | {"times": [datetime.now(UTC) for _ in callers]})
+
+    def both_wait() -> bool:
+        waiting = "select from pg_stat_activity where usename = %s and wait_event_type = 'Lock'"
+        return admin.execute(waiting, ("map_sweeper",)).rowcount == 2
+
+    with ThreadPoolExecutor(2) as pool:
+        with connect(postgres, "postgres") as conn, conn.transaction():
+            conn.execute("select from app.api_keys where id = %s for update", (middle.key_id,))
+            orders = [[low, middle, high], [high, middle, low]]
+            sweeps = [pool.submit(note, order) for order in orders]
+            deadline = time.monotonic() + 20
+            while not both_wait():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        for one in sweeps:
+            one.result()
+    assert all(last_use(admin, caller) for caller in (low, middle, high))
 
 
 def test_a_use_that_is_older_than_what_is_known_changes_nothing(
