@@ -1,0 +1,42 @@
+"""Logging in and out."""
+
+from typing import Annotated
+
+import typer
+
+from map_cli import config, output
+from map_cli.client import Client
+from map_cli.config import Login
+from map_cli.options import ProfileName, ask_secret
+from map_cli.problem import Problem
+
+LOCAL = "http://127.0.0.1:8000"
+LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+
+
+def login(
+    url: Annotated[str, typer.Option(prompt="Where the platform answers")] = LOCAL,
+    key: Annotated[
+        str | None, typer.Option(help="Asked for, or read from stdin, if left out")
+    ] = None,
+    profile: ProfileName = config.DEFAULT,
+) -> None:
+    """Check a key against the platform and keep it for the commands to come."""
+    given = Login(url.rstrip("/"), key or ask_secret("API key"))
+    with Client(given, profile) as api:
+        try:
+            api.ask("GET", "tools", limit=1)
+        except Problem as problem:
+            if "(INSUFFICIENT_SCOPE)" not in str(problem):  # that one is known, too
+                raise
+    file = config.save(profile, given)
+    if given.url.startswith("http:") and not given.url.startswith(LOOPBACK):
+        output.note("This address has no https: whoever is on the way can read the key")
+    output.say(f"Logged in to {given.url}; the key is kept in {file}")
+
+
+def logout(profile: ProfileName = config.DEFAULT) -> None:
+    """Forget a key that was kept. It stays valid: `map keys revoke` ends one."""
+    if not config.forget(profile):
+        raise Problem(f"There was no login of the profile {profile}")
+    output.say("Logged out")
