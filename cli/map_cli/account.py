@@ -1,6 +1,7 @@
 """Logging in and out."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -11,7 +12,7 @@ from map_cli.options import ProfileName, ask_secret
 from map_cli.problem import Problem
 
 LOCAL = "http://127.0.0.1:8000"
-LOOPBACK = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def login(
@@ -30,7 +31,8 @@ def login(
             if "(INSUFFICIENT_SCOPE)" not in str(problem):  # that one is known, too
                 raise
     file = config.save(profile, given)
-    if given.url.startswith("http:") and not given.url.startswith(LOOPBACK):
+    where = urlsplit(given.url)
+    if where.scheme == "http" and where.hostname not in LOOPBACK:
         output.note("This address has no https: whoever is on the way can read the key")
     output.say(f"Logged in to {given.url}; the key is kept in {file}")
 

@@ -115,8 +115,8 @@ class Client:
         """Yield the events of a run as they come, until it is over.
 
         As the standard has it: whenever an answer ends, or breaks off, the next request goes out
-        after the pause that the platform asked for, with the id of the last event seen; 204 is the
-        end. An answer without events is one that waited in vain.
+        after the pause that the platform asked for, with the id of the last event seen, until that
+        is the last of all, or 204 says so. An answer without events has waited in vain.
         """
         seen: dict[str, str] = {}
         pause, lost = 3.0, 0
@@ -136,6 +136,8 @@ class Client:
                             seen = {"Last-Event-ID": event.id} if event.id else seen
                             if event.data:
                                 yield event
+                            if event.event == "run_finished":
+                                return
                     else:
                         response.read()
                         problem = self._refusal(response)

@@ -16,6 +16,8 @@ app = typer.Typer(name="history", help="What was run.", no_args_is_help=True)
 
 COLUMNS = ("id", "agent_name", "model", "prompt", "status", "cost_usd", "created_at")
 USAGE = ("day", "model", "agent_name", "runs", "input_tokens", "output_tokens", "cost_usd")
+CHUNK = 100
+"""How many runs of an export an answer holds."""
 
 AgentName = Annotated[str | None, typer.Option("--agent", help="Its name or id")]
 
@@ -80,7 +82,7 @@ def export_history(
 def _chunks(api: Client, **query: Any) -> Iterator[bytes]:
     cursor, first = None, True
     while cursor or first:
-        answer = api.send("GET", "history", "export", limit=100, cursor=cursor, **query)
+        answer = api.send("GET", "history", "export", limit=CHUNK, cursor=cursor, **query)
         cursor, first = answer.headers.get("X-Next-Cursor"), False
         yield answer.content
 

@@ -115,7 +115,7 @@ def _table(items: Iterable[Item], columns: Sequence[str]) -> Table:
         table.add_column(_title(name), no_wrap=whole, overflow="fold")
     for item in items:
         flat = dict(_flat(item)) | dict(item)
-        table.add_row(*(Text(_short(cell(flat[name]))) for name in columns))
+        table.add_row(*(Text(_short(cell(flat.get(name)))) for name in columns))
     return table
 
 
