@@ -1,5 +1,7 @@
 """Logging in and out."""
 
+import sys
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -16,13 +18,18 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def login(
-    url: Annotated[str, typer.Option(prompt="Where the platform answers")] = LOCAL,
+    url: Annotated[
+        str | None, typer.Option(help="Where the platform answers; asked for if left out")
+    ] = None,
     key: Annotated[
         str | None, typer.Option(help="Asked for, or read from stdin, if left out")
     ] = None,
     profile: ProfileName = config.DEFAULT,
 ) -> None:
     """Check a key against the platform and keep it for the commands to come."""
+    if url is None:
+        asked = sys.stdin.isatty()
+        url = typer.prompt("Where the platform answers", LOCAL, err=True) if asked else LOCAL
     given = Login(url.rstrip("/"), key or ask_secret("API key"))
     with Client(given, profile) as api:
         try:
@@ -30,11 +37,11 @@ def login(
         except Problem as problem:
             if "(INSUFFICIENT_SCOPE)" not in str(problem):  # that one is known, too
                 raise
-    file = config.save(profile, given)
+    shown = str(config.save(profile, given)).replace(str(Path.home()), "~", 1)
     where = urlsplit(given.url)
     if where.scheme == "http" and where.hostname not in LOOPBACK:
         output.note("This address has no https: whoever is on the way can read the key")
-    output.say(f"Logged in to {given.url}; the key is kept in {file}")
+    output.say(f"Logged in to {given.url}; the key is kept in {shown}")
 
 
 def logout(profile: ProfileName = config.DEFAULT) -> None:

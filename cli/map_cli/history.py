@@ -14,7 +14,7 @@ from map_cli.problem import Problem
 
 app = typer.Typer(name="history", help="What was run.", no_args_is_help=True)
 
-COLUMNS = ("id", "agent_name", "model", "prompt", "status", "cost_usd", "created_at")
+COLUMNS = ("id", "agent_name", "prompt", "status", "created_at")
 USAGE = ("day", "model", "agent_name", "runs", "input_tokens", "output_tokens", "cost_usd")
 CHUNK = 100
 """How many runs of an export an answer holds."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +18,7 @@ LONGEST = 80
 """How much of a text a list shows."""
 WIDE = 500
 """Columns where nobody looks: nothing is folded in a pipe."""
-TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z")
+TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 # Whatever could move a terminal's cursor, change its title, or reverse its text.
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -108,15 +107,20 @@ def _flat(item: Item) -> Iterable[tuple[str, object]]:
 
 
 def _table(items: Iterable[Item], columns: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         # Ids and times are copied from here: the other columns make room.
         whole = name.rpartition("_")[2] in {"id", "at", "after", "four"}
-        table.add_column(_title(name), no_wrap=whole, overflow="fold")
+        table.add_column(_line(_title(name)), no_wrap=whole)
     for item in items:
         flat = dict(_flat(item)) | dict(item)
-        table.add_row(*(Text(_short(cell(flat.get(name)))) for name in columns))
+        table.add_row(*(_line(cell(flat.get(name))) for name in columns))
     return table
+
+
+def _line(text: str) -> Text:
+    """Return a text in one line, of which a table shows as much as it has room for."""
+    return Text(_short(text), no_wrap=True, overflow="ellipsis")
 
 
 def _short(text: str) -> str:

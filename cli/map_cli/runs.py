@@ -165,9 +165,10 @@ def _line(run: str, event: str, step: dict[str, Any]) -> str:
 def _conclude(run: dict[str, Any]) -> None:
     """Say how a run ended and what it used; raises Problem if it did not complete."""
     used = run.get("usage", run)
-    tokens = used["input_tokens"] + used["output_tokens"]
-    note = f"{run['status']} ({run['stop_reason']}): {used['steps']} steps, {tokens} tokens"
-    note += f", {output.cell(used['cost_usd'])} US dollars"
+    steps = f"{used['steps']} step{'s' if used['steps'] != 1 else ''}"
+    tokens = f"{used['input_tokens'] + used['output_tokens']} tokens"
+    cost = f"{output.cell(used['cost_usd'])} US dollars"
+    note = f"{run['status']} ({run['stop_reason']}): {steps}, {tokens}, {cost}"
     if run["status"] != "completed":
         raise Problem(note, REFUSED)
     output.note(note)
