@@ -26,7 +26,7 @@ clean: ## remove the data of `make run`, and nothing else; DATA=.data
 	@if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; then \
 		echo "make run still uses $(DATA): stop it first"; exit 1; fi
 	@cd "$(DATA)" 2>/dev/null || exit 0; \
-		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key durable.*
+		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key lambda-url durable.*
 	@rmdir "$(DATA)" 2>/dev/null || true
 	@echo "removed the data in $(DATA)"
 
@@ -91,14 +91,14 @@ openapi: $(VENV)/.dev ## write functions/system/openapi.json anew
 	PYTHONPATH=.:layers/shared $(BIN)/python -m local.openapi
 
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-	--no-header --no-annotate --no-strip-extras pyproject.toml
+	--no-header --no-annotate --no-strip-extras
 
 lock: $(VENV)/.dev ## lock the dependencies of pyproject.toml anew
-	$(LOCK) --group dev -o requirements/dev.txt
-	$(LOCK) --group local -c requirements/dev.txt -o requirements/run.txt
-	$(LOCK) -c requirements/dev.txt -o layers/dependencies/requirements.txt
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/run.txt
+	$(LOCK) --group functions -c requirements/dev.txt -o layers/dependencies/requirements.txt
 	@# What the one layer has, the other need not have.
-	$(LOCK) --group models -c requirements/dev.txt -o layers/models/requirements.txt \
+	$(LOCK) --group functions --group models -c requirements/dev.txt -o layers/models/requirements.txt \
 		$$(sed -n 's/^\([a-z0-9-]*\)[=[].*/--no-emit-package \1/p' layers/dependencies/requirements.txt)
 
 # ── What commands need ──────────────────────────────────────────────────────────────────────────
@@ -112,4 +112,5 @@ $(VENV)/.run $(VENV)/.dev: $(VENV)/.%: requirements/%.txt
 	@echo "Installing $< into $(VENV), this once ..."
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -67,6 +67,7 @@ def main() -> int:
             _started(backends.durable(data / "durable.db", _url(functions))) as durable,
         ):
             backends.create_database(database)
+            _keep(data / "lambda-url", _url(functions))
             run = _Run(options, data, (listener, functions), (database, cache, durable))
             asyncio.run(run.serve())
     except (Problem, backends.BackendError, template.TemplateError) as problem:
@@ -187,11 +188,16 @@ def _providers() -> dict[str, dict[str, str]]:
 
 
 def _secrets_key(file: Path) -> str:
-    """Return what seals the tenants' secrets here; made at the first start, for the owner alone."""
+    """Return what seals the tenants' secrets here; made at the first start."""
     if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(f"local:{urlsafe_b64encode(secrets.token_bytes(32)).decode()}")
+        _keep(file, f"local:{urlsafe_b64encode(secrets.token_bytes(32)).decode()}")
     return file.read_text()
+
+
+def _keep(file: Path, text: str) -> None:
+    """Write a file for the owner alone."""
+    file.touch(mode=0o600)
+    file.write_text(text)
 
 
 def _watches() -> list[AsyncIterator[set[watchfiles.main.FileChange]]]:
