@@ -14,13 +14,13 @@ from functions.admin.models import (
     TenantAuditQuery,
     TenantChange,
     TenantIn,
-    TenantKey,
     TenantKeyIn,
     TenantQuery,
     TenantUsage,
     TenantUsageQuery,
 )
 from mini_agent import api, errors, keys
+from mini_agent.minting import NewKey
 from mini_agent.page import Page
 from mini_agent.tenant import Operator
 
@@ -114,7 +114,7 @@ async def delete_tenant(
 )
 async def create_tenant_key(
     operator: Admin, tenant_id: UUID, key: TenantKeyIn, request: Request, response: Response
-) -> TenantKey:
+) -> NewKey:
     """Make a key, for a tenant that has lost its own. Location is where the tenant finds it."""
     created = service.create_key(operator, tenant_id, key)
     base, _, _ = api.location(request, created.id).rpartition("/admin/")

@@ -4,10 +4,11 @@ from datetime import date, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from mini_agent import audit, keys
+from mini_agent import audit, keys, minting
 from mini_agent.fields import Name, Time
+from mini_agent.minting import Days
 from mini_agent.page import PageQuery
 
 MOST = 1_000_000
@@ -147,13 +148,9 @@ class NewTenant(Tenant):
     key_expires_at: datetime
 
 
-def _known(scope: str) -> str:
-    if scope not in keys.SCOPES:
-        raise ValueError(f"A scope is one of {', '.join(keys.SCOPES)}")
-    return scope
-
-
-Scope = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": [*keys.SCOPES]})]
+Scope = Annotated[
+    str, minting.among(keys.SCOPES), Field(json_schema_extra={"enum": [*keys.SCOPES]})
+]
 
 
 class TenantKeyIn(BaseModel):
@@ -171,41 +168,7 @@ class TenantKeyIn(BaseModel):
         max_length=len(keys.SCOPES),
         description="Left out: all that a tenant's key can have",
     )
-    expires_in_days: int = Field(90, ge=1, le=365)
-
-
-class TenantKey(BaseModel):
-    """A key of a tenant."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": KEY_ID,
-                    "name": "first",
-                    "key": "map_live_…",
-                    "prefix": "map_live_",
-                    "last_four": "7Xk2",
-                    "scopes": ["keys:write"],
-                    "created_at": "2024-01-15T10:30:00.123456Z",
-                    "expires_at": "2024-04-14T10:30:00.123456Z",
-                    "revoked_at": None,
-                    "last_used_at": None,
-                }
-            ]
-        }
-    )
-
-    id: UUID
-    name: str
-    key: str | None = Field(None, description="Told this once; null where an answer is told again")
-    prefix: str
-    last_four: str
-    scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
+    expires_in_days: Days = 90
 
 
 class TenantUsageQuery(BaseModel):

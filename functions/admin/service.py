@@ -14,7 +14,6 @@ from functions.admin.models import (
     TenantAuditQuery,
     TenantChange,
     TenantIn,
-    TenantKey,
     TenantKeyIn,
     TenantQuery,
     TenantUsage,
@@ -23,14 +22,15 @@ from functions.admin.models import (
 )
 from mini_agent import db, minting, page
 from mini_agent.errors import TenantDeleted, TenantNotFound, TenantProtected
+from mini_agent.minting import NewKey
 from mini_agent.tenant import Operator
 
 FIRST_KEY = TenantKeyIn(name="first")
-Found = TypeVar("Found", Tenant, TenantKey)
+Found = TypeVar("Found", Tenant, NewKey)
 
 
 def create(operator: Operator, tenant: TenantIn) -> NewTenant:
-    """Return the new tenant with its first key; raises GetParameterError without peppers."""
+    """Return the new tenant with its first key; raises ServiceUnavailable without peppers."""
     key, minted = minting.mint()
     fields = {"tenant": Jsonb(_row(tenant.model_dump())), "key_id": minted.pop("id")}
     [created] = db.write(
@@ -77,11 +77,11 @@ def delete(operator: Operator, tenant_id: UUID, deletion: Deletion) -> Tenant:
     return _turn(operator, tenant_id, "deleted", deletion.grace_days)
 
 
-def create_key(operator: Operator, tenant_id: UUID, asked: TenantKeyIn) -> TenantKey:
-    """Return a tenant's new key; raises TenantNotFound, TenantDeleted, GetParameterError."""
+def create_key(operator: Operator, tenant_id: UUID, asked: TenantKeyIn) -> NewKey:
+    """Return a tenant's new key; raises TenantNotFound, TenantDeleted, ServiceUnavailable."""
     key, minted = minting.mint()
     parameters = {"tenant_id": tenant_id} | minted | _asked(asked)
-    created = db.write(operator, db.Query("admin/create_key", parameters, TenantKey))
+    created = db.write(operator, db.Query("admin/create_key", parameters, NewKey))
     return _one(operator, created, tenant_id).model_copy(update={"key": key})
 
 

@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import Query, Request, Response, Security
 
 from functions.keys import service
-from functions.keys.models import Key, KeyIn, KeyQuery, NewKey, RotationIn
+from functions.keys.models import KeyIn, KeyQuery, RotationIn
 from mini_agent import api, errors
+from mini_agent.minting import Key, NewKey
 from mini_agent.page import Page
 from mini_agent.tenant import Caller
 

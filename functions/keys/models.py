@@ -1,39 +1,18 @@
 """What comes into the keys room, and what goes out: a key itself once, a digest never."""
 
-from datetime import datetime
 from typing import Annotated
-from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
-from mini_agent import keys
+from mini_agent import keys, minting
 from mini_agent.fields import Name
+from mini_agent.minting import Days
 from mini_agent.page import PageQuery
 
 ALL_SCOPES = (*keys.SCOPES, keys.OPERATOR_SCOPE)
 LONGEST_OVERLAP = 7 * 24 * 60 * 60
 
-KEY: dict[str, JsonValue] = {
-    "id": "950e8400-e29b-41d4-a716-446655440000",
-    "name": "Nightly reports",
-    "prefix": keys.PREFIX,
-    "last_four": "7Xk2",
-    "scopes": ["history:read", "runs:write"],
-    "created_at": "2024-01-15T10:30:00.123456Z",
-    "expires_at": "2024-04-14T10:30:00.123456Z",
-    "revoked_at": None,
-    "last_used_at": None,
-}
-
-
-def _known(scope: str) -> str:
-    if scope not in ALL_SCOPES:
-        raise ValueError(f"A scope is one of {', '.join(ALL_SCOPES)}")
-    return scope
-
-
-Scope = Annotated[str, AfterValidator(_known), Field(json_schema_extra={"enum": [*ALL_SCOPES]})]
-Days = Annotated[int, Field(ge=1, le=365, description="Days until the new key expires")]
+Scope = Annotated[str, minting.among(ALL_SCOPES), Field(json_schema_extra={"enum": [*ALL_SCOPES]})]
 
 
 class KeyIn(BaseModel):
@@ -82,27 +61,3 @@ class KeyQuery(PageQuery):
     """Which keys to list."""
 
     name: Name | None = None
-
-
-class Key(BaseModel):
-    """A key, as far as it is told after it was made."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [KEY]})
-
-    id: UUID
-    name: str
-    prefix: str
-    last_four: str
-    scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    revoked_at: datetime | None
-    last_used_at: datetime | None
-
-
-class NewKey(Key):
-    """A new key with what to send as `X-API-KEY`."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [KEY | {"key": "map_live_…"}]})
-
-    key: str | None = Field(None, description="Told this once; null where an answer is told again")

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from functions.keys.models import Key, KeyIn, KeyQuery, NewKey, RotationIn
+from functions.keys.models import KeyIn, KeyQuery, RotationIn
 from mini_agent import db, minting, page
 from mini_agent.errors import InsufficientScope, KeyNotFound
+from mini_agent.minting import Key, NewKey
 from mini_agent.tenant import Caller
 
 Found = TypeVar("Found", bound=Key)

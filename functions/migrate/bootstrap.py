@@ -20,7 +20,7 @@ def make(conn: psycopg.Connection[Any], name: str) -> dict[str, str]:
     """Make a key of the platform's own tenant; return its id, its end, and the key this once.
 
     The connection is the migrator's; policies hold for the owner of the tables too, so the tenant
-    is entered before its row is written. Raises GetParameterError while the peppers cannot be read.
+    is entered before its row is written. Raises ServiceUnavailable where no peppers can be read.
     """
     key, minted = minting.mint()
     with conn.transaction():

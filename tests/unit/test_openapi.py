@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from local import openapi
-from mini_agent import errors, keys
+from mini_agent import errors, keys, minting
 
 DOCUMENT = json.loads(openapi.TARGET.read_text())
 MADE = openapi.document()  # here, since the rooms' event loops begin with a socket pair
@@ -148,6 +148,7 @@ def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> No
 def models() -> list[type[BaseModel]]:
     """Return the rooms' models that show examples."""
     modules = [importlib.import_module(f"functions.{room}.models") for room in openapi.ROOMS]
+    modules.append(minting)
     found = {
         thing
         for module in modules

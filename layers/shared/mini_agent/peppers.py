@@ -4,6 +4,7 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING
 
+from mini_agent.errors import ServiceUnavailable
 from mini_agent.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -18,11 +19,19 @@ MAX_AGE_SECONDS = 300
 
 
 def peppers() -> dict[int, str]:
-    """Return the peppers by version; raises GetParameterError while the secret cannot be read."""
+    """Return the peppers by version; raises ServiceUnavailable while they cannot be read."""
     s = settings()
     if not s.key_peppers_secret:
         return {version: pepper.get_secret_value() for version, pepper in s.key_peppers.items()}
-    secret = json.loads(str(_provider().get(s.key_peppers_secret, max_age=MAX_AGE_SECONDS)))
+    from aws_lambda_powertools.utilities.parameters import (  # noqa: PLC0415 - see above
+        GetParameterError,
+    )
+
+    try:
+        text = _provider().get(s.key_peppers_secret, max_age=MAX_AGE_SECONDS)
+    except GetParameterError as error:
+        raise ServiceUnavailable(reason="peppers") from error
+    secret = json.loads(str(text))
     return {int(version): pepper for version, pepper in secret.items()}
 
 
