@@ -64,6 +64,13 @@ def redis(redis_server: backends.Server) -> Iterator[Redis]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def patience(postgres: backends.Server, redis_server: backends.Server) -> Iterator[None]:
+    """A busy machine is no outage."""
+    with configured():
+        yield
+
+
 @pytest.fixture
 def model() -> Model:
     return Model(running.say())
