@@ -40,7 +40,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres(data: Path) -> Iterator[backends.Server]:
     """A migrated database whose log tells every statement; MAP_* name it."""
     log = {"log_statement": "all", "log_line_prefix": "%u ", "fsync": "off"}
-    with backends.postgres(data / "postgres", log) as server:
+    room = {"max_connections": "250"}  # for the tests' 200 sandboxes and themselves
+    with backends.postgres(data / "postgres", log | room) as server:
         backends.create_database(server)
         with pytest.MonkeyPatch.context() as env:
             env.setenv("MAP_DATABASE_HOST", server.socket)

@@ -4,31 +4,34 @@ import json
 from functools import cache
 from typing import Any
 
-from functions.runs.catalogue import CatalogueModel
+from functions.runs import catalogue
 from functions.runs.conversation import Model
 from functions.runs.mock import Mock
-from functions.runs.models import Sealed, Taken
+from functions.runs.models import AgentToRun, Sealed
 from mini_agent import db
 from mini_agent.settings import settings
-from mini_agent.tenant import RunCaller
+from mini_agent.tenant import Caller, RunCaller
 
 OWN_KEYS = {"openai": "openai_api_key", "anthropic": "anthropic_api_key"}
 """The names of the secrets that a tenant brings its own key under."""
 
 
-def model(caller: RunCaller, run: Taken, entry: CatalogueModel) -> Model:
-    """Return the model of a run: with the tenant's own key, else the platform's, else the mock."""
+def model(caller: Caller | RunCaller, agent: AgentToRun, name: str) -> Model:
+    """Return what an agent thinks with, a model of the catalogue.
+
+    With the tenant's own key, else the platform's, else it is the mock.
+    """
+    entry = catalogue.load()[name]
     found = _own(caller, entry.provider) or platform().get(entry.provider)
     if found is None:
-        agent = run.definition
         names = [tool.name for tool in agent.tools]
-        return Mock(agent.id, agent.name, agent.role, names, run.model)
+        return Mock(agent.id, agent.name, agent.role, names, name)
     from functions.runs import providers  # noqa: PLC0415 - slow to load, and of no use to the mock
 
     return providers.model(entry, found)
 
 
-def secrets(caller: RunCaller, names: list[str]) -> dict[str, str]:
+def secrets(caller: Caller | RunCaller, names: list[str]) -> dict[str, str]:
     """Return those of these secrets that the tenant has, unsealed."""
     if not names or not settings().secrets_key:
         return {}
@@ -40,7 +43,7 @@ def secrets(caller: RunCaller, names: list[str]) -> dict[str, str]:
     return {row.name: unseal(caller.tenant_id, row.name, row.sealed) for row in sealed}
 
 
-def _own(caller: RunCaller, provider: str) -> dict[str, Any] | None:
+def _own(caller: Caller | RunCaller, provider: str) -> dict[str, Any] | None:
     name = OWN_KEYS.get(provider)
     key = secrets(caller, [name]).get(name) if name else None
     return {"api_key": key} if key else None

@@ -15,7 +15,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
-from functions.runs.models import Execution, Now, Number, Step, Taken
+from functions.runs import budget
+from functions.runs.models import Begun, Execution, Finished, Now, Number, Step, Taken
 from mini_agent import db
 from mini_agent.tenant import RunCaller
 
@@ -60,7 +61,12 @@ class Done:
 
 
 def beginning(
-    number: int, kind: str, tool: str | None, arguments: Any, seconds: float
+    number: int,
+    kind: str,
+    tool: str | None,
+    arguments: Any,
+    seconds: float,
+    most: budget.Most | None = None,
 ) -> dict[str, Any]:
     """Return what `runs/begin_step` takes besides the run and its attempt."""
     return {
@@ -69,6 +75,8 @@ def beginning(
         "tool": storable(tool),
         "arguments": _json(arguments),
         "lease": seconds + LEASE_SECONDS,
+        "reserved_tokens": most.tokens if most else 0,
+        "reserved_usd": most.usd if most else 0,
     }
 
 
@@ -77,6 +85,7 @@ class Journal:
 
     def __init__(self, caller: RunCaller, run: Taken) -> None:
         self.caller, self.run = caller, run
+        self._reserved: set[int] = set()
         self._mine = {"id": run.id, "attempt": run.attempt}
 
     @classmethod
@@ -107,18 +116,46 @@ class Journal:
         tool: str | None = None,
         arguments: Any = None,
         seconds: float,
-    ) -> None:
-        """Write a step down whose call may take so long; raises NotOurs.
+        most: budget.Most | None = None,
+    ) -> Begun:
+        """Write a step down whose call may take so long, and use so much; raises NotOurs.
 
         One that was begun before and not finished is this attempt's from now on.
         """
-        self._expect("runs/begin_step", beginning(number, kind, tool, arguments, seconds), Number)
+        parameters = beginning(number, kind, tool, arguments, seconds, most)
+        begun: Begun = self._expect("runs/begin_step", parameters, Begun)
+        return begun
+
+    def reserve(self, begun: Begun, most: budget.Most, seconds: float) -> int:
+        """Hold what a step that is begun may use, till it is finished; return its output tokens.
+
+        Raises budget.Refused, budget.Unavailable.
+        """
+        if begun.are_there and most.price:
+            self._reserved.add(begun.number)
+        return budget.reserve(self.caller, begun, most, seconds)
 
     def finish(self, number: int, done: "Done") -> None:
         """Write a step's end down; raises NotOurs if the run is over by now."""
-        now = self._expect("runs/finish_step", done.parameters(number), Now)
+        try:
+            now = self._expect("runs/finish_step", done.parameters(number), Finished)
+        except NotOurs:
+            self._settle(number, done, None)
+            raise
+        self._settle(number, done, now.finished_at)
         if now.status != "running":
             raise NotOurs
+
+    def _settle(self, number: int, done: "Done", finished_at: datetime | None) -> None:
+        """Let the budgets know of a step's end; None where it may not be this attempt's."""
+        if number not in self._reserved:
+            return
+        self._reserved.remove(number)
+        if finished_at is None:
+            budget.forget(self.caller)
+            return
+        tokens = done.input_tokens + done.output_tokens
+        budget.settle(self.caller, number, finished_at, tokens, done.cost_usd)
 
     def await_approval(
         self, number: int, *, tool: str, arguments: Any, callback: str, seconds: int
@@ -159,8 +196,10 @@ class Journal:
         if last:
             number, done = last
             finishing = {**self._mine, **done.parameters(number)}
-            statements.insert(0, db.Query("runs/finish_step", finishing, Now))
+            statements.insert(0, db.Query("runs/finish_step", finishing, Finished))
         ended = db.write(self.caller, *statements)
+        if last:
+            self._settle(*last, ended[0].finished_at if ended else None)
         return ended[0] if ended else self.execution()
 
     def execution(self) -> Execution:

@@ -6,9 +6,10 @@ journal has finished is read from there and not done again.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NoReturn, Protocol
 
+from functions.runs import budget
 from functions.runs.catalogue import CatalogueModel, cost
 from functions.runs.conversation import (
     Answer,
@@ -21,7 +22,7 @@ from functions.runs.conversation import (
     Turn,
 )
 from functions.runs.journal import Done, Journal
-from functions.runs.models import Step, StopReason, Taken, ToolToRun
+from functions.runs.models import AgentToRun, Begun, Step, StopReason, Taken, ToolToRun
 
 MOST_OUTPUT_TOKENS = 4096
 """Of one answer; every model on offer gives as many."""
@@ -75,6 +76,20 @@ class Approvals(Protocol):
         """Take note that a step's decision is there, which `wait` asked for at some time."""
 
 
+def opening(agent: AgentToRun, prompt: str) -> Conversation:
+    """Return what a model is given for its first answer."""
+    instructions = INSTRUCTIONS.format(
+        name=agent.name, role=agent.role, description=agent.description
+    )
+    specs = [ToolSpec(t.name, t.description, t.parameters) for t in agent.tools]
+    return Conversation(instructions, prompt, specs)
+
+
+def most_tokens(of_run: int, used: int = 0) -> int:
+    """Return how many tokens the next answer may have, of a run that may use so many in all."""
+    return max(1, min(MOST_OUTPUT_TOKENS, of_run - used))
+
+
 class Loop:
     """One attempt at a run."""
 
@@ -87,9 +102,9 @@ class Loop:
         act: Act,
         approvals: Approvals,
         *,
-        begun: int = 0,
+        begun: Begun | None = None,
     ) -> None:
-        """`begun` is the number of a step that is in the journal as this attempt's."""
+        """`begun` is a model's step that is in the journal as this attempt's."""
         self.journal, self.model, self.entry = journal, model, entry
         self.act, self.approvals = act, approvals
         self.run: Taken = journal.run
@@ -106,16 +121,11 @@ class Loop:
 
     def carry_on(self) -> End:
         """Go on until the run ends; raises NotOurs, and what `Approvals.wait` raises."""
-        agent = self.run.definition
-        specs = [ToolSpec(t.name, t.description, t.parameters) for t in agent.tools]
-        instructions = INSTRUCTIONS.format(
-            name=agent.name, role=agent.role, description=agent.description
-        )
+        first = opening(self.run.definition, self.run.prompt)
         turns: list[Turn] = []
         try:
             while True:
-                asked = Conversation(instructions, self.run.prompt, specs, turns)
-                answer = self._answer(asked)
+                answer = self._answer(replace(first, turns=turns))
                 if _is_last(answer):
                     return _last(answer)
                 turns.append(Turn(answer, [self._result(call) for call in answer.calls]))
@@ -135,10 +145,9 @@ class Loop:
             return _revived(step.response)
         seconds = self._afford()
         self.calls += 1
-        if self.number != self.begun:
-            self.journal.begin(self.number, "model", seconds=seconds)
+        granted = self._reserve(asked, seconds)
         try:
-            answer = self.model.ask(asked, max_tokens=self._most_tokens(), seconds=seconds)
+            answer = self.model.ask(asked, max_tokens=granted, seconds=self._left())
         except ProviderError as error:
             self._fail(error.reason, Done("failed", {"reason": error.reason, "error": str(error)}))
         used = answer.input_tokens, answer.output_tokens
@@ -156,6 +165,21 @@ class Loop:
         else:
             self.journal.finish(self.number, done)
         return answer
+
+    def _reserve(self, asked: Conversation, seconds: float) -> int:
+        """Write the step down and return how many tokens the tenant's budgets give its answer."""
+        wanted = most_tokens(self.limits.max_tokens, self.tokens)
+        most = budget.most(self.model, self.entry, asked, wanted)
+        begun = self.begun
+        if begun is None or begun.number != self.number:
+            begun = self.journal.begin(self.number, "model", seconds=seconds, most=most)
+        try:
+            return self.journal.reserve(begun, most, seconds)
+        except budget.Refused as refused:
+            result = {"reason": "budget_exceeded", **refused.details}
+            self._fail("budget_exceeded", Done("refused", result))
+        except budget.Unavailable:
+            self._fail("budget_unavailable", Done("failed", {"reason": "budget_unavailable"}))
 
     def _fail(self, reason: StopReason, done: Done) -> NoReturn:
         self.last = self.number, done
@@ -217,13 +241,13 @@ class Loop:
             raise Ended("max_tokens")
         if self.spent >= self.limits.max_cost_usd:
             raise Ended("max_cost")
-        left = self.deadline - time.monotonic()
-        if left <= 0:
+        if self.deadline <= time.monotonic():
             raise Ended("timeout")
-        return min(left, LONGEST_CALL_SECONDS)
+        return self._left()
 
-    def _most_tokens(self) -> int:
-        return max(1, min(MOST_OUTPUT_TOKENS, self.limits.max_tokens - self.tokens))
+    def _left(self) -> float:
+        left = self.deadline - time.monotonic()
+        return max(0.001, min(left, LONGEST_CALL_SECONDS))
 
 
 def _is_last(answer: Answer) -> bool:

@@ -33,6 +33,8 @@ StopReason = Literal[
     "interrupted",
     "crashed",
     "cancelled",
+    "budget_exceeded",
+    "budget_unavailable",
 ]
 
 
@@ -262,6 +264,8 @@ class Execution(BaseModel):
     steps: int
     created_at: datetime
     finished_at: datetime | None
+    refusal: dict[str, Any] | None
+    """Where a budget ended the run: what is told of that."""
 
 
 class Sealed(BaseModel):
@@ -281,3 +285,65 @@ class Now(BaseModel):
     """The status that a statement left a run in."""
 
     status: Status
+
+
+class Finished(Now):
+    """A run's status after one of its steps was done, and when that was."""
+
+    finished_at: datetime
+
+
+class Budgets(BaseModel):
+    """A tenant's budgets, None for none, at the database's time."""
+
+    tokens_per_day: int | None
+    spend_per_month_usd: Decimal | None
+    budgeted_since: datetime | None
+    now: datetime
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there is any."""
+        return self.budgeted_since is not None
+
+    @property
+    def version(self) -> str:
+        """Differs from that of budgets which the tenant had before it had none for a while."""
+        return str(self.budgeted_since and self.budgeted_since.timestamp())
+
+
+class TenantLimits(Budgets):
+    """What a tenant may have of runs, None for no limit."""
+
+    runs_per_minute: int | None
+    concurrent_runs: int | None
+
+
+class Begun(Budgets):
+    """A step that is written down and may go out."""
+
+    number: int
+    lease_until: datetime
+
+
+class UnderWay(BaseModel):
+    """A model call that is not finished, and the most that it may use."""
+
+    step: str
+    tokens: int
+    usd: Decimal
+    lease_until: datetime
+
+
+class Books(Budgets):
+    """What a tenant has used today and spent this month, and what is under way."""
+
+    tokens: int
+    usd: Decimal
+    under_way: list[UnderWay]
+
+
+class Room(BaseModel):
+    """That there is room for a run."""
+
+    made: bool

@@ -8,32 +8,37 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from functions.runs import background, catalogue, credentials, journal, tools
-from functions.runs.conversation import Call
+from functions.runs import background, budget, catalogue, credentials, journal, tools
+from functions.runs.conversation import Call, Model
 from functions.runs.journal import LEASE_SECONDS, PATIENCE_SECONDS, Journal, NotOurs
-from functions.runs.loop import Approvals, Loop
+from functions.runs.loop import Approvals, Loop, most_tokens, opening
 from functions.runs.models import (
     AgentToRun,
+    Begun,
     Execution,
     ModelList,
     ModelOffered,
     Now,
-    Number,
     Queued,
+    Room,
     Run,
     RunIn,
     Taken,
+    TenantLimits,
     Usage,
 )
-from mini_agent import db, idempotency
+from mini_agent import db, idempotency, ratelimit
 from mini_agent.errors import (
     ApiError,
+    BudgetExceeded,
     DeadlineExceeded,
     IdempotencyKeyInUse,
     InvalidApiKey,
     ModelProviderFailed,
+    RateLimitExceeded,
     ServiceUnavailable,
     TenantIsolationViolation,
+    TooManyRuns,
     UnsupportedModel,
 )
 from mini_agent.telemetry import count
@@ -89,21 +94,38 @@ def run(
     """Run an agent and return the run: over, or queued where nobody waits or a person must approve.
 
     Raises UnsupportedModel, TenantIsolationViolation for an agent that is not the tenant's,
-    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background is away, and,
-    with a key, IdempotencyKeyReused and IdempotencyKeyInUse.
+    RateLimitExceeded, TooManyRuns and BudgetExceeded where the tenant's limits refuse it,
+    ModelProviderFailed, DeadlineExceeded, ServiceUnavailable where the background or Redis is away,
+    and, with a key, IdempotencyKeyReused and IdempotencyKeyInUse.
     """
     supported = catalogue.load()
     if asked.model not in supported:
         raise UnsupportedModel(model=asked.model, supported_models=list(supported))
-    found = db.read(caller, db.Query("runs/agent", {"agent_id": agent_id}, AgentToRun))
+    found, [limits] = db.read(
+        caller,
+        db.Query("runs/agent", {"agent_id": agent_id}, AgentToRun),
+        db.Query("runs/limits", {}, TenantLimits),
+    )
     if not found:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
-    started = _start(caller, found[0], asked, key, in_background=in_background)
+    agent, model, most = found[0], None, budget.Most()
+    if limits.are_there or not in_background:
+        model = credentials.model(caller, agent, asked.model)
+        opened = opening(agent, asked.prompt)
+        most = budget.most(model, supported[asked.model], opened, most_tokens(asked.max_tokens))
+    try:
+        _admit(caller, limits, most)
+    except (RateLimitExceeded, BudgetExceeded):
+        # Whoever sends a run again asks for no other one.
+        if key and (stored := idempotency.find(caller, key)):
+            return _again(caller, _begun(stored))
+        raise
+    started = _start(caller, agent, asked, limits, most, key, in_background=in_background)
     if isinstance(started, UUID):
         return _again(caller, started)
     try:
-        if not in_background:
-            return told(started.finish())
+        if model and started.begun:
+            return told(started.finish(model, started.begun))
     except HandedOver:
         pass
     try:
@@ -112,6 +134,16 @@ def run(
         db.write(started.caller, db.Query("runs/abandon", {"id": started.taken.id}, Now))
         raise
     return started.queued()
+
+
+def _admit(caller: Caller, limits: TenantLimits, most: budget.Most) -> None:
+    """Raise RateLimitExceeded or BudgetExceeded where a run is refused before it is one."""
+    if limits.runs_per_minute is not None:
+        ratelimit.admit_run(caller, limits.runs_per_minute)
+    try:
+        budget.peek(caller, limits, most)
+    except budget.Refused as refused:
+        raise BudgetExceeded(**refused.details) from refused
 
 
 def _again(caller: Caller, execution_id: UUID) -> Replayed:
@@ -160,10 +192,13 @@ class _Started:
     asked: RunIn
     warning: str | None
     taken: Taken
+    begun: Begun | None
+    """The first step, where the caller waits."""
 
-    def finish(self) -> Execution:
+    def finish(self, model: Model, begun: Begun) -> Execution:
         """Take the run to its end; raises HandedOver."""
-        return conclude(Journal(self.caller, self.taken), _NobodyWaits(self.asked), fresh=True)
+        journal = Journal(self.caller, self.taken)
+        return conclude(journal, model, _NobodyWaits(self.asked), begun)
 
     def queued(self) -> Queued:
         """Return what is told of a run in the background."""
@@ -184,11 +219,16 @@ def _start(
     caller: Caller,
     agent: AgentToRun,
     asked: RunIn,
+    tenant: TenantLimits,
+    most: budget.Most,
     key: idempotency.Key | None,
     *,
     in_background: bool,
 ) -> _Started | UUID:
-    """Write a new run down, or return the id of the one that the key has begun before."""
+    """Write a new run down, or return the id of the one that the key has begun before.
+
+    Raises TooManyRuns.
+    """
     limits = asked.limits(background=in_background)
     row: dict[str, Any] = {
         "id": uuid4(),
@@ -214,21 +254,25 @@ def _start(
     }
     statements: list[db.Query[Any]] = [db.Query("runs/start", row | told, journal.CreatedAt)]
     if not in_background:
-        first = journal.beginning(1, "model", None, None, limits["timeout_seconds"])
+        first = journal.beginning(1, "model", None, None, limits["timeout_seconds"], most)
         first |= {"id": row["id"], "attempt": 1}
-        statements.append(db.Query("runs/begin_step", first, Number))
+        statements.append(db.Query("runs/begin_step", first, Begun))
+    if tenant.concurrent_runs is not None:
+        statements.insert(0, db.Query("runs/make_room", {"most": tenant.concurrent_runs}, Room))
+    refusals = {"executions_have_room": TooManyRuns(limit=tenant.concurrent_runs)}
     if key is None:
-        db.write(caller, *statements)
+        rows = db.write(caller, *statements, refusals=refusals)
     else:
         with db.joined() as transaction:
             if stored := idempotency.claim(caller, key, row["id"]):
                 return _begun(stored)
             for statement in statements[:-1]:
-                db.write(caller, statement)
-            transaction.commit(caller, statements[-1])
+                db.write(caller, statement, refusals=refusals)
+            rows = transaction.commit(caller, statements[-1])
     fresh = {"attempt": 1, "crashes": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0}
     taken = Taken(**row, **fresh, steps=0, seconds_left=limits["timeout_seconds"])
-    return _Started(RunCaller(caller.tenant_id, taken.id), asked, warning, taken)
+    begun = None if in_background else rows[0]
+    return _Started(RunCaller(caller.tenant_id, taken.id), asked, warning, taken, begun)
 
 
 def _begun(stored: idempotency.Stored) -> UUID:
@@ -257,26 +301,27 @@ def work(run: RunCaller, owner: str, approvals: Approvals) -> Execution | None:
         if journal.run.crashes > MOST_CRASHES:
             count("RunsCrashed")
             return journal.end("failed", "crashed", None)
-        return conclude(journal, approvals)
+        model = credentials.model(run, journal.run.definition, journal.run.model)
+        return conclude(journal, model, approvals)
     except InvalidApiKey:
         return None
 
 
-def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> Execution:
+def conclude(
+    journal: Journal, model: Model, approvals: Approvals, begun: Begun | None = None
+) -> Execution:
     """Take a run that is ours to its end and return it; raises what `approvals` raise.
 
-    The first step of a `fresh` run is begun, and there is no other.
+    Of a new run the first step is `begun`, and there is no other.
     """
-    run = journal.run
-    entry = catalogue.load()[run.model]
     loop = Loop(
         journal,
-        [] if fresh else journal.steps(),
-        credentials.model(journal.caller, run, entry),
-        entry,
+        [] if begun else journal.steps(),
+        model,
+        catalogue.load()[journal.run.model],
         partial(tools.call, journal.caller),
         approvals,
-        begun=1 if fresh else 0,
+        begun=begun,
     )
     try:
         end = loop.carry_on()
@@ -290,8 +335,15 @@ def conclude(journal: Journal, approvals: Approvals, *, fresh: bool = False) -> 
 def told(execution: Execution) -> Run:
     """Return a run that is over as its caller is told of it.
 
-    Raises ModelProviderFailed, or DeadlineExceeded, where that ended it.
+    Raises ModelProviderFailed, DeadlineExceeded, BudgetExceeded or ServiceUnavailable where that
+    ended it.
     """
+    if execution.stop_reason == "budget_exceeded":
+        refusal = execution.refusal or {}
+        details = {name: value for name, value in refusal.items() if name != "reason"}
+        raise BudgetExceeded(**details, execution_id=execution.id)
+    if execution.stop_reason == "budget_unavailable":
+        raise ServiceUnavailable(reason="budget", execution_id=execution.id)
     if execution.stop_reason in PROVIDER_REASONS:
         raise ModelProviderFailed(execution_id=execution.id, reason=execution.stop_reason)
     if execution.stop_reason == "timeout":

@@ -151,6 +151,7 @@ def _agents(data: Data) -> list[Endpoint]:
         started |= {"definition": Jsonb(agent), "limits": Jsonb({"timeout_seconds": 25})}
         started |= {"background": False, "owner": "bench", "lease": 90, "seconds": 25}
         step = {"attempt": 1, "number": 1, "kind": "model", "tool": None, "arguments": None}
+        step |= {"reserved_tokens": 0, "reserved_usd": 0}
         used = {"input_tokens": 0, "output_tokens": 0, "cost_usd": 0, "response": None}
         done = {"step_status": "completed", "result": Jsonb({"text": TEXT}), **used}
         ended = {"status": "completed", "stop_reason": "answered", "patience": 115}
@@ -159,7 +160,7 @@ def _agents(data: Data) -> list[Endpoint]:
 
     updates = write("agents/update", "agents/replace_tools", "agents/get")
     began, over = ("runs/start", "runs/begin_step"), ("runs/finish_step", "runs/end")
-    runs = read("runs/agent") + write(*began) + write(*over)
+    runs = read("runs/agent", "runs/limits") + write(*began) + write(*over)
     return [
         Endpoint(f"POST {path}", function, create, write("agents/create")),
         Endpoint(f"GET {path}", function, list_, read("agents/list")),

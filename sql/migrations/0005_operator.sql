@@ -14,6 +14,7 @@ alter table app.tenants
         constraint tenants_tokens_not_negative check (tokens_per_day >= 0),
     add column spend_per_month_usd numeric(18, 6)
         constraint tenants_spend_not_negative check (spend_per_month_usd >= 0),
+    add column budgeted_since timestamptz,
     add column retention_days integer
         constraint tenants_retention_positive check (retention_days > 0),
     add column delete_after timestamptz,
@@ -29,7 +30,7 @@ select set_config('app.tenant_id', '', true);
 
 grant usage on schema app to map_operator;
 grant execute on function app.tenant_id() to map_operator, map_janitor;
-grant select (id, runs_per_minute, concurrent_runs, tokens_per_day, spend_per_month_usd)
+grant select (id, runs_per_minute, concurrent_runs, tokens_per_day, spend_per_month_usd, budgeted_since)
     on app.tenants to map_api;
 
 -- ── Who is at work ──────────────────────────────────────────────────────────────────────────────
@@ -214,7 +215,7 @@ create function app.audit() returns trigger language plpgsql set search_path = '
 declare
     kind text := tg_argv[0];
     of_tenant text := case tg_table_name when 'tenants' then 'id' else 'tenant_id' end;
-    untold text[] := array['tenant_id', 'created_at', 'updated_at'];
+    untold text[] := array['tenant_id', 'created_at', 'updated_at', 'budgeted_since'];
     old_row jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
     new_row jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
     any_row jsonb := coalesce(new_row, old_row);
@@ -344,8 +345,41 @@ alter table app.execution_steps
     add column reserved_usd numeric(18, 9) not null default 0;
 create index execution_steps_by_end on app.execution_steps (tenant_id, finished_at)
     include (input_tokens, output_tokens, cost_usd) where kind = 'model';
-create index execution_steps_under_way on app.execution_steps (tenant_id, execution_id, number)
+create index execution_steps_under_way on app.execution_steps (tenant_id, started_at)
     where kind = 'model' and status = 'running';
+
+-- Since when a tenant has had a budget without a break: books that Redis has kept from before know
+-- nothing of what was used in the break.
+create function app.note_budget() returns trigger language plpgsql set search_path = '' as $$
+begin
+    if num_nonnulls(new.tokens_per_day, new.spend_per_month_usd) = 0 then
+        new.budgeted_since := null;
+    elsif new.budgeted_since is null then
+        new.budgeted_since := now();
+    end if;
+    return new;
+end
+$$;
+create trigger budgeted before insert or update on app.tenants
+    for each row execute function app.note_budget();
+
+-- ── Runs at once ────────────────────────────────────────────────────────────────────────────────
+-- Returns where the entered tenant has less than `most` runs queued or at work, and lets nobody else
+-- of the tenant through until the transaction, which may then begin one, is over.
+create function app.make_room(most integer) returns void language plpgsql set search_path = '' as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('runs ' || app.tenant_id()::text, 0));
+    if (
+        select count(*)
+        from app.executions e
+        where e.tenant_id = app.tenant_id() and e.status in ('queued', 'running')
+    ) >= most then
+        raise exception 'as many runs as the tenant may have at once are at work'
+            using errcode = 'check_violation', constraint = 'executions_have_room';
+    end if;
+end
+$$;
+grant execute on function app.make_room(integer) to map_api;
 
 -- ── What stays of runs that are deleted ─────────────────────────────────────────────────────────
 create table app.usage_kept (

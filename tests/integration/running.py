@@ -34,12 +34,14 @@ class Model:
 
     def __init__(self, *script: Said) -> None:
         self.script, self.asked = list(script), list[Conversation]()
+        self.granted: list[int] = []
 
     def ask(self, conversation: Conversation, *, max_tokens: int, seconds: float) -> Answer:
         assert max_tokens > 0
         assert seconds > 0
         said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         self.asked.append(conversation)
+        self.granted.append(max_tokens)
         if isinstance(said, Exception):
             raise said
         return said(conversation) if callable(said) else said

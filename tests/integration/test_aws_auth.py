@@ -20,6 +20,7 @@ from botocore.crt import auth as crt_auth
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped] # has no types
 
+from functions.runs import budget
 from functions.sweep import service
 from local import backends
 from mini_agent import aws_auth, db, peppers, ratelimit
@@ -210,6 +211,22 @@ def admit_over_tls(host: str, port: int) -> dict[str, str]:
         redis_user="map-api",
     ):
         return ratelimit.admit(caller, required=True)
+
+
+def test_budgets_work_with_what_the_caches_user_may_do(
+    cache_user: redis.Redis, redis_server: backends.Server, clean: None
+) -> None:
+    asked = ("reserve", "a:1", 10, 20, "since", "maker", 5, 300, 1, 1, 1000, "")
+    steps: list[tuple[tuple[str | int, ...], list[int]]] = [
+        (asked, [-1, 1]),
+        (("install", "maker", "since", 0, 100, 0, 0, "b:1", 7, 7, 50), [1]),
+        (asked, [1, 300]),
+        (("settle", "a:1", 11, 5, 5), [1]),
+        (("forget",), [1]),
+    ]
+    with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
+        for told, answer in steps:
+            assert budget._run(uuid(1), *told) == answer
 
 
 def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(

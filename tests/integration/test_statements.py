@@ -147,6 +147,24 @@ def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch)
         assert sweep({}, Context())["noted"] == 1
 
 
+def use_limits(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of a tenant with every limit, and runs that they refuse."""
+    agent = client.agent("Limited")
+    limit = "update app.tenants set runs_per_minute = 9, concurrent_runs = %s, tokens_per_day = %s"
+    keyed = {"Idempotency-Key": "limited"}
+    with scripted(monkeypatch, Model(say()), Outside()):
+        for limits, headers, status in (
+            ((1, 1_000_000), keyed, 200),
+            ((1, 0), {}, 402),
+            ((1, 0), keyed, 200),
+        ):
+            admin.execute(limit, limits)
+            assert client("POST", f"/agents/{agent['id']}/run", RUN, headers).status == status
+        admin.execute(limit, (1, None))
+        admin.execute("update app.executions set status = 'queued'")
+        assert client("POST", f"/agents/{agent['id']}/run", RUN).status == 429
+
+
 def use_secrets(client: Client) -> None:
     """Every operation on secrets, and a run that looks for the tenant's own key."""
     sealing = "local:" + urlsafe_b64encode(bytes(32)).decode()
@@ -194,6 +212,7 @@ def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
     use_runs(client, admin, monkeypatch)
     use_secrets(client)
     use_admin(operating)
+    use_limits(client, admin, monkeypatch)
 
     sent = list(log)
 

@@ -31,7 +31,7 @@ ENDPOINTS = {
     "GET /api/v1/agents/{agent_id}": ("agents:read", {200, 404}),
     "PUT /api/v1/agents/{agent_id}": ("agents:write", {200, 404, 409, 415}),
     "DELETE /api/v1/agents/{agent_id}": ("agents:write", {204, 404}),
-    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 202, 409, 415, 502}),
+    "POST /api/v1/agents/{agent_id}/run": ("runs:write", {200, 202, 402, 409, 415, 502}),
     "GET /api/v1/models": ("runs:read", {200}),
     "GET /api/v1/executions/{execution_id}": ("runs:read", {200, 404}),
     "GET /api/v1/executions/{execution_id}/steps": ("runs:read", {200, 404}),

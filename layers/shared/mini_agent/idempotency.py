@@ -106,8 +106,16 @@ def claim(caller: Caller, key: Key, execution_id: UUID | None = None) -> Stored 
         )
     except DeadlineExceeded:
         raise IdempotencyKeyInUse from None
-    if claimed:
-        return None
+    return None if claimed else _same(stored, key)
+
+
+def find(caller: Caller, key: Key) -> Stored | None:
+    """Return what a key has stored, None if it is free; raises IdempotencyKeyReused."""
+    found = db.read(caller, db.Query("idempotency/get", asdict(key), Stored))
+    return _same(found[0], key) if found else None
+
+
+def _same(stored: Stored, key: Key) -> Stored:
     if stored.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused
     return stored

@@ -5,6 +5,7 @@ The same script notes when each key was used last, so that no request writes tha
 
 import math
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,13 @@ def _sign_in(s: Settings) -> dict[str, Any]:
 
 
 @cache
-def _script() -> Script:
-    return client().register_script(SCRIPT.read_text())
+def _script(file: Path = SCRIPT) -> Script:
+    return client().register_script(file.read_text())
+
+
+def run(file: Path, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:
+    """Return what a script answers; raises RedisError."""
+    return _script(file)(keys=keys, args=arguments)
 
 
 def admit(caller: Caller, *, required: bool) -> dict[str, str]:
@@ -68,12 +74,15 @@ def admit(caller: Caller, *, required: bool) -> dict[str, str]:
     """
     limit = caller.requests_per_minute
     try:
-        admitted, remaining, wait = _ask(caller)
+        admitted, remaining, wait = _ask(
+            [f"ratelimit:{{{caller.tenant_id}}}", uses_name(caller.tenant_id)],
+            limit,
+            str(caller.key_id),
+            USES_SECONDS * 1000,
+        )
     except RedisError as error:
-        count("LimiterFailures")
-        logger.warning("rate limiter away", extra={"cause": str(error)})
+        away = _away(error)
         if required:
-            away = ServiceUnavailable(reason="rate_limiter")
             away.headers |= _headers(limit)
             raise away from error
         return _headers(limit)
@@ -83,29 +92,46 @@ def admit(caller: Caller, *, required: bool) -> dict[str, str]:
         "RateLimit": f'"default";r={remaining};t={seconds}',
     }
     if not admitted:
-        count("LimiterDenials")
-        refusal = RateLimitExceeded(
-            limit=limit, window_seconds=WINDOW_SECONDS, retry_after_seconds=seconds
-        )
-        refusal.headers = headers | {"Retry-After": str(seconds)}
+        refusal = _refusal(limit, seconds)
+        refusal.headers |= headers
         raise refusal
     return headers
 
 
-def _ask(caller: Caller) -> tuple[int, int, int]:
+def admit_run(caller: Caller, limit: int) -> None:
+    """Count a run against its tenant's window for runs.
+
+    Raises RateLimitExceeded where that is full, ServiceUnavailable while Redis is away.
+    """
+    try:
+        admitted, _, wait = _ask([f"ratelimit:{{{caller.tenant_id}}}:runs"], limit)
+    except RedisError as error:
+        raise _away(error) from error
+    if not admitted:
+        raise _refusal(limit, math.ceil(wait / 1_000_000))
+
+
+def _away(error: RedisError) -> ServiceUnavailable:
+    count("LimiterFailures")
+    logger.warning("rate limiter away", extra={"cause": str(error)})
+    return ServiceUnavailable(reason="rate_limiter")
+
+
+def _refusal(limit: int, seconds: int) -> RateLimitExceeded:
+    count("LimiterDenials")
+    refusal = RateLimitExceeded(
+        limit=limit, window_seconds=WINDOW_SECONDS, retry_after_seconds=seconds
+    )
+    refusal.headers = {"Retry-After": str(seconds)}
+    return refusal
+
+
+def _ask(names: list[str], limit: int, *noted: str | int) -> tuple[int, int, int]:
     global _closed_until  # noqa: PLW0603 - the breaker's state, one a sandbox
     if time.monotonic() < _closed_until:
         raise RedisError("left alone after a failure")
     try:
-        answer = _script()(
-            keys=[f"ratelimit:{{{caller.tenant_id}}}", uses_name(caller.tenant_id)],
-            args=[
-                caller.requests_per_minute,
-                WINDOW_SECONDS * 1_000_000,
-                str(caller.key_id),
-                USES_SECONDS * 1000,
-            ],
-        )
+        answer = run(SCRIPT, names, [limit, WINDOW_SECONDS * 1_000_000, *noted])
     except RedisError:
         _closed_until = time.monotonic() + BREAK_SECONDS
         raise

@@ -1,4 +1,4 @@
--- The run's status, now that one of its steps is done and counted; no row if another attempt has
+-- The run's status, and when one of its steps was done and counted; no row if another attempt has
 -- taken the step over. A step that was under way when its run was cancelled is still written down.
 with step as (
     update app.execution_steps
@@ -22,4 +22,4 @@ set input_tokens = e.input_tokens + %(input_tokens)s,
     crashes = 0
 from step
 where e.id = step.execution_id
-returning e.status
+returning e.status, now() as finished_at
