@@ -237,6 +237,7 @@ def test_make_help_lists_every_command() -> None:
 def test_make_clean_removes_its_own_data_and_says_so(tmp_path: Path) -> None:
     for name in ("postgres", "redis", "logs", "sockets"):
         (tmp_path / name).mkdir()
+    (tmp_path / "lambda-url").touch()
     (tmp_path / "of the user").touch()
     cleaned = make("clean", f"DATA={tmp_path}")
     assert cleaned.returncode == 0
