@@ -63,11 +63,17 @@ def _aws(event: bytes, stack_name: str, function: str | None) -> tuple[bool, byt
     once = Config(retries={"total_max_attempts": 1}, read_timeout=SECONDS)
     try:
         if not function:
-            found = boto3.client("cloudformation").describe_stack_resource(
-                StackName=stack_name, LogicalResourceId=MIGRATE
+            found = (
+                boto3.Session()
+                .client("cloudformation")
+                .describe_stack_resource(StackName=stack_name, LogicalResourceId=MIGRATE)
             )
             function = found["StackResourceDetail"]["PhysicalResourceId"]
-        answer = boto3.client("lambda", config=once).invoke(FunctionName=function, Payload=event)
+        answer = (
+            boto3.Session()
+            .client("lambda", config=once)
+            .invoke(FunctionName=function, Payload=event)
+        )
         return "FunctionError" in answer, answer["Payload"].read()
     except (BotoCoreError, ClientError) as error:
         raise Problem(f"AWS refuses: {error}") from error

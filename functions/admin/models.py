@@ -47,13 +47,19 @@ class TenantLimitsIn(BaseModel):
 
     # Only absence means "as it is" (a factory shows no default).
     requests_per_minute: int = Field(
-        default_factory=lambda: 100, ge=1, le=MOST, description="Cannot be lifted; 100 at first"
+        default_factory=lambda: 100,
+        strict=True,
+        ge=1,
+        le=MOST,
+        description="Cannot be lifted; 100 at first",
     )
-    runs_per_minute: int | None = Field(default_factory=lambda: None, ge=1, le=MOST)
-    concurrent_runs: int | None = Field(default_factory=lambda: None, ge=1, le=MOST)
-    tokens_per_day: int | None = Field(default_factory=lambda: None, ge=0, le=MOST_TOKENS)
+    runs_per_minute: int | None = Field(default_factory=lambda: None, strict=True, ge=1, le=MOST)
+    concurrent_runs: int | None = Field(default_factory=lambda: None, strict=True, ge=1, le=MOST)
+    tokens_per_day: int | None = Field(
+        default_factory=lambda: None, strict=True, ge=0, le=MOST_TOKENS
+    )
     spend_per_month_usd: float | None = Field(
-        default_factory=lambda: None, ge=0, le=MOST_USD, allow_inf_nan=False
+        default_factory=lambda: None, strict=True, ge=0, le=MOST_USD, allow_inf_nan=False
     )
 
 
@@ -92,7 +98,11 @@ class TenantChange(BaseModel):
     name: Name = Field(default_factory=str)
     limits: TenantLimitsIn = Field(default_factory=TenantLimitsIn)
     retention_days: int | None = Field(
-        default_factory=lambda: None, ge=1, le=3650, description="null keeps runs for good"
+        default_factory=lambda: None,
+        strict=True,
+        ge=1,
+        le=3650,
+        description="null keeps runs for good",
     )
 
 

@@ -50,6 +50,7 @@ class RotationIn(BaseModel):
 
     overlap_seconds: int = Field(
         24 * 60 * 60,
+        strict=True,
         ge=0,
         le=LONGEST_OVERLAP,
         description="How long the old key works beside the new one, if it does not expire sooner",

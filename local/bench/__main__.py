@@ -35,7 +35,11 @@ SPARES = 100  # what warming up uses besides what is measured
 
 @dataclass(frozen=True)
 class Size:
-    """How much to measure: requests, requests over HTTP, cold starts, executions, runs, turns."""
+    """How much to measure.
+
+    Requests, requests over HTTP, cold starts, executions, runs, turns beside a noisy tenant and
+    their seconds.
+    """
 
     samples: int
     http: int
@@ -43,10 +47,11 @@ class Size:
     rows: int
     runs: int
     turns: int
+    seconds: float
 
 
-FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300, turns=12)
-QUICK = Size(samples=10, http=10, rounds=1, rows=2_000, runs=10, turns=1)
+FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300, turns=12, seconds=4)
+QUICK = Size(samples=10, http=10, rounds=1, rows=2_000, runs=10, turns=1, seconds=1)
 
 
 def main() -> None:
@@ -85,16 +90,18 @@ def _endpoints(running: Stack, made: Data, size: Size) -> str:
     rows = []
     for endpoint in all_of_them:
         _progress(f"{endpoint.name}, over HTTP")
-        rows.append(_row(endpoint, running, inside[endpoint.name], size))
+        rows.append(_row(endpoint, running, made, inside[endpoint.name], size))
     return table(titles, rows)
 
 
-def _row(endpoint: Endpoint, running: Stack, inside: dict[str, Any], size: Size) -> list[str]:
+def _row(
+    endpoint: Endpoint, running: Stack, made: Data, inside: dict[str, Any], size: Size
+) -> list[str]:
     ours, theirs, share = inside["handler"], inside["bare"], inside["share"]
     ratio = ours["p50"] / theirs["p50"]
     http = ["", "", ""]
     if endpoint.over_http:
-        http = _three(over_http.measure(running, endpoint, size.http))
+        http = _three(over_http.measure(running, made, endpoint, size.http))
     by_id = endpoint.name.startswith("GET") and endpoint.name.endswith("{id}")
     return [
         endpoint.name,
@@ -184,7 +191,7 @@ def _background(running: Stack, made: Data, size: Size) -> str:
 def _neighbours(running: Stack, size: Size) -> str:
     """Return what a quiet tenant feels of one that sends ten times its limit."""
     _progress("a quiet tenant beside a noisy one")
-    told = neighbours.measure(running, size.turns)
+    told = neighbours.measure(running, size.turns, size.seconds)
     noisy, alone = told["noisy"], told["alone"]
     rows = []
     for name in ("alone", "beside"):

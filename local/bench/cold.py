@@ -48,6 +48,9 @@ CASES = {
     "ExecutionsFunction": Case("GET", f"/api/v1/executions/{NOBODYS}"),
     "SecretsFunction": Case("GET", "/api/v1/secrets"),
     "HistoryFunction": Case("GET", "/api/v1/history"),
+    "KeysFunction": Case("GET", "/api/v1/keys"),
+    "AuditFunction": Case("GET", "/api/v1/audit"),
+    "AdminFunction": Case("GET", "/api/v1/admin/tenants"),
     "SystemFunction": Case("GET", "/health"),
     "AuthorizerFunction": Case("GET", "/api/v1/tools"),
 }
@@ -136,7 +139,7 @@ def _event(data: Data, name: str) -> dict[str, object]:
         return Case("POST", f"/api/v1/agents/{data.agent}/run", asked).event(data.caller)
     if name == "WorkerFunction":
         return _delivery({"tenant_id": data.caller["tenant_id"], "execution_id": NOBODYS})
-    return CASES[name].event(data.caller)
+    return CASES[name].event(data.operator if name == "AdminFunction" else data.caller)
 
 
 def _delivery(told: dict[str, str]) -> dict[str, object]:

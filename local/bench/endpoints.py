@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from local.bench.data import KEY, OPERATORS_KEY
+from local.bench.data import KEY
 from local.proxy import Request
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 STAGE = "live"
 HEADERS = [("X-API-KEY", KEY), ("Content-Type", "application/json")]
-OPERATORS_HEADERS = [("X-API-KEY", OPERATORS_KEY), HEADERS[1]]
 PAGE = {"limit": 21, "offset": 0, "after_time": None, "after_id": None}
 TEXT = "Search the web for real-time information"
 
@@ -66,6 +65,10 @@ class Endpoint:
     def caller(self, data: Data) -> dict[str, str]:
         """Return the authorizer's context of who calls it."""
         return data.operator if self.operators else data.caller
+
+    def key(self, data: Data) -> str:
+        """Return the key of who calls it."""
+        return data.operators_key if self.operators else KEY
 
 
 def read(*queries: str) -> tuple[Exchange, ...]:

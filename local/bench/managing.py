@@ -9,7 +9,6 @@ from uuid import uuid4
 from psycopg.types.json import Jsonb
 
 from local.bench.endpoints import PAGE, Case, Endpoint, read, write
-from mini_agent.keys import SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +81,7 @@ def _audit() -> list[Endpoint]:
 def _tenants(data: Data) -> list[Endpoint]:
     path = "/api/v1/admin/tenants"
     one = {"id": data.tenant}
-    first = {"key_name": "first", "scopes": [*SCOPES], **DAYS}
+    first = {"key_name": "first", "scopes": data.caller["scopes"].split(), **DAYS}
 
     def create(n: int) -> Case:
         minted = _minted()

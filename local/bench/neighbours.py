@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 QUIET, NOISY = "tenant-a-key", "tenant-b-key"
 LIMIT = 100  # requests a minute of the noisy one
 TIMES = 10
-TURN_SECONDS = 4.0
 PAUSE_SECONDS = 0.002
 REFUSED = 429
 
 
-def measure(stack: Stack, turns: int) -> dict[str, dict[str, float]]:
-    """Return p50, p99 and refusals of the quiet tenant, alone and beside the noisy one, in turns.
+def measure(stack: Stack, turns: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Return p50, p99 and refusals of the quiet tenant, alone and beside the noisy one.
+
+    In turns of so many seconds each.
 
     With it, what the noisy one has sent and was refused.
     """
@@ -45,7 +46,7 @@ def measure(stack: Stack, turns: int) -> dict[str, dict[str, float]]:
     for _ in range(turns):
         for name, sample in samples.items():
             at_work.value = name == "beside"
-            end = time.monotonic() + TURN_SECONDS
+            end = time.monotonic() + seconds
             while time.monotonic() < end:
                 refused[name] += sample.time(partial(_ask, connection, QUIET)) == REFUSED
                 time.sleep(PAUSE_SECONDS)

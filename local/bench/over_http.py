@@ -7,19 +7,20 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from local.bench.endpoints import HEADERS, OPERATORS_HEADERS, Case, Endpoint
+from local.bench.endpoints import HEADERS, Case, Endpoint
 from local.bench.figures import Sample
 
 if TYPE_CHECKING:
+    from local.bench.data import Data
     from local.bench.stack import Stack
 
 WARM = 5
 
 
-def measure(stack: Stack, endpoint: Endpoint, samples: int) -> dict[str, float]:
+def measure(stack: Stack, data: Data, endpoint: Endpoint, samples: int) -> dict[str, float]:
     """Return p50, p99, and requests per second of the CPU of gateway and sandboxes."""
     connection = http.client.HTTPConnection("127.0.0.1", stack.port)
-    headers = dict(OPERATORS_HEADERS if endpoint.operators else HEADERS)
+    headers = dict(HEADERS) | {"X-API-KEY": endpoint.key(data)}
     for n in range(WARM):
         _send(connection, endpoint.case(n), headers)
     sample, before = Sample(), stack.cpu_seconds()

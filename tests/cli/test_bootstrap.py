@@ -31,7 +31,7 @@ def on_aws(platform: Platform) -> Iterator[str]:
             "AWS_ENDPOINT_URL_LAMBDA": (platform.stack.data / "lambda-url").read_text(),
         }.items():
             env.setenv(name, value)
-        boto3.client("cloudformation").create_stack(StackName="mine", TemplateBody=STACK)
+        boto3.Session().client("cloudformation").create_stack(StackName="mine", TemplateBody=STACK)
         yield "mine"
     moto.stop()
 

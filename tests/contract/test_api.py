@@ -377,4 +377,10 @@ def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:
         (502, "MODEL_PROVIDER_FAILED"),  # integration/test_run_loop.py
         (409, "IDEMPOTENCY_KEY_IN_USE"),  # integration/test_run_loop.py
         (503, "SERVICE_UNAVAILABLE"),  # test_faults.py
+        (402, "BUDGET_EXCEEDED"),  # integration/test_budgets.py
+        (404, "KEY_NOT_FOUND"),  # integration/test_keys.py
+        (404, "TENANT_NOT_FOUND"),  # integration/test_admin.py
+        (409, "TENANT_DELETED"),  # integration/test_admin.py
+        (409, "TENANT_PROTECTED"),  # integration/test_admin.py
+        (429, "TOO_MANY_RUNS"),  # integration/test_run_limits.py
     }

@@ -330,6 +330,10 @@ def test_after_a_refusal_reads_go_on_alone_and_a_write_would_be_half_an_effect(
 # ── At once ──────────────────────────────────────────────────────────────────────────────────────
 
 
+PATIENCE_SECONDS = 180
+"""With a machine on which 100 sandboxes start at once; no promise."""
+
+
 def send(
     caller: Caller,
     environment: Mapping[str, str],
@@ -345,7 +349,7 @@ def send(
         client = Client(caller)
         while client("GET", "/tools").status != 200:  # a busy machine connects slowly
             pass
-        together.wait(60)
+        together.wait(PATIENCE_SECONDS)
         while (answer := client("POST", path, body, KEY)).status == 409:
             time.sleep(int(answer.headers["retry-after"]))  # and may let a twin wait too long
         answers.put(
@@ -373,7 +377,7 @@ def send_at_once(
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_SECONDS)
         assert process.exitcode == 0
     got = [answers.get() for _ in processes]
     assert len({(status, location, text) for status, location, text, _ in got}) == 1

@@ -21,7 +21,9 @@ EXAMPLE: dict[str, JsonValue] = {
     "last_used_at": None,
 }
 
-Days = Annotated[int, Field(ge=1, le=365, description="Days until the new key expires")]
+Days = Annotated[
+    int, Field(strict=True, ge=1, le=365, description="Days until the new key expires")
+]
 
 
 def among(scopes: tuple[str, ...]) -> AfterValidator:
