@@ -264,8 +264,6 @@ class Execution(BaseModel):
     steps: int
     created_at: datetime
     finished_at: datetime | None
-    refusal: dict[str, Any] | None
-    """Where a budget ended the run: what is told of that."""
 
 
 class Sealed(BaseModel):
@@ -341,6 +339,12 @@ class Books(Budgets):
     tokens: int
     usd: Decimal
     under_way: list[UnderWay]
+
+
+class Refusal(BaseModel):
+    """The result of a step that a budget refused."""
+
+    result: dict[str, Any]
 
 
 class Room(BaseModel):

@@ -20,6 +20,7 @@ from functions.runs.models import (
     ModelOffered,
     Now,
     Queued,
+    Refusal,
     Room,
     Run,
     RunIn,
@@ -125,7 +126,7 @@ def run(
         return _again(caller, started)
     try:
         if model and started.begun:
-            return told(started.finish(model, started.begun))
+            return told(started.caller, started.finish(model, started.begun))
     except HandedOver:
         pass
     try:
@@ -155,7 +156,7 @@ def _again(caller: Caller, execution_id: UUID) -> Replayed:
             return Replayed(_queued(execution))
         if execution.finished_at:
             try:
-                return Replayed(told(execution))
+                return Replayed(told(caller, execution))
             except ApiError as error:
                 error.headers |= idempotency.REPLAYED
                 raise
@@ -332,15 +333,15 @@ def conclude(
     return execution
 
 
-def told(execution: Execution) -> Run:
+def told(caller: Caller | RunCaller, execution: Execution) -> Run:
     """Return a run that is over as its caller is told of it.
 
     Raises ModelProviderFailed, DeadlineExceeded, BudgetExceeded or ServiceUnavailable where that
     ended it.
     """
     if execution.stop_reason == "budget_exceeded":
-        refusal = execution.refusal or {}
-        details = {name: value for name, value in refusal.items() if name != "reason"}
+        [refusal] = db.read(caller, db.Query("runs/refusal", {"id": execution.id}, Refusal))
+        details = {name: value for name, value in refusal.result.items() if name != "reason"}
         raise BudgetExceeded(**details, execution_id=execution.id)
     if execution.stop_reason == "budget_unavailable":
         raise ServiceUnavailable(reason="budget", execution_id=execution.id)

@@ -160,6 +160,8 @@ def use_limits(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatc
         ):
             admin.execute(limit, limits)
             assert client("POST", f"/agents/{agent['id']}/run", RUN, headers).status == status
+        admin.execute("update app.executions set stop_reason = 'budget_exceeded'")
+        assert client("POST", f"/agents/{agent['id']}/run", RUN, keyed).status == 402
         admin.execute(limit, (1, None))
         admin.execute("update app.executions set status = 'queued'")
         assert client("POST", f"/agents/{agent['id']}/run", RUN).status == 429

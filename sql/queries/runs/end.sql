@@ -1,13 +1,9 @@
 -- The run as it ended, once: no row if it is over already, or another attempt's.
-update app.executions e
+update app.executions
 set status = %(status)s,
     stop_reason = %(stop_reason)s,
     response = %(response)s,
     finished_at = now()
 where id = %(id)s and attempt = %(attempt)s and status = 'running'
 returning id, agent_id, agent_name, model, prompt, response, status, stop_reason, warning, background,
-          definition, input_tokens, output_tokens, cost_usd, steps, created_at, finished_at,
-          (select s.result
-           from app.execution_steps s
-           where s.execution_id = e.id and s.number = e.steps and e.stop_reason = 'budget_exceeded'
-          ) as refusal
+          definition, input_tokens, output_tokens, cost_usd, steps, created_at, finished_at
