@@ -68,6 +68,7 @@ def role(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # with credentials of its own
     for module in (auth, crt_auth):  # the SDK signs by either
         monkeypatch.setattr(module, "get_current_datetime", clock)
     return clock

@@ -1,17 +1,13 @@
 """Budgets: what is refused, what is told of it, and that the books are right whatever is lost."""
 
-import asyncio
 import json
-import multiprocessing
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from multiprocessing.synchronize import Barrier
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -32,7 +28,6 @@ from functions.runs.conversation import (
 from functions.runs.models import Books
 from local import backends
 from mini_agent import db, ratelimit
-from mini_agent.tenant import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
 from tests.events import Answer, uuid
@@ -40,9 +35,7 @@ from tests.fakes import Behaviour, FakeOpenAI, say, used
 from tests.integration import running
 from tests.integration.client import RUN, Client
 from tests.integration.running import Engine, Model, Outside, ask_for, scripted
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue  # generic for the type checker alone
+from tests.integration.sandboxes import at_once
 
 OUTPUT = 100
 """Tokens of an answer, where a test says so: fewer than a grant is cut down to."""
@@ -717,58 +710,16 @@ def use_the_script(client: Redis) -> None:
 
 # ── At once ──────────────────────────────────────────────────────────────────────────────────────
 
-Told = tuple[int, str]
-PRELOADED = [
-    *("functions.runs.app", "functions.runs.providers", "functions.tools.app"),
-    *("openai", "pydantic_ai.direct", "pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
-]
 
-
-def send(
-    caller: Caller,
-    environment: Mapping[str, str],
-    together: Barrier,
-    answers: "SimpleQueue[Told]",
-    path: str,
-) -> None:
-    """A sandbox: runs an agent at the same time as all others."""
-    os.environ.update(environment)
-    asyncio.set_event_loop(asyncio.new_event_loop())  # the first one is the fork server's
+def send(path: str, client: Client) -> tuple[int, str]:
+    """Run an agent, with patience: a busy machine is no outage."""
     with (
-        configured(),
-        patch.object(models, "WAITED_SECONDS", 120),  # a busy machine is no outage
+        patch.object(models, "WAITED_SECONDS", 120),
         patch.object(budget, "PEEK_SECONDS", 60),
         patch.object(budget, "PATIENCE_SECONDS", 60),
     ):
-        client = Client(caller)
-        while client("GET", "/tools").status != 200:
-            pass
-        together.wait(120)
         answer = client("POST", path, RUN | SMALL | {"timeout_seconds": 120})
-        answers.put((answer.status, answer.text))
-
-
-def send_at_once(
-    caller: Caller, agent: Mapping[str, Any], sandboxes: int, meanwhile: Callable[[], None]
-) -> list[Told]:
-    """Return what so many sandboxes are answered that all run an agent at once."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, *PRELOADED])
-    together, answers = server.Barrier(sandboxes + 1), server.SimpleQueue()
-    environment = {name: value for name, value in os.environ.items() if name.startswith("MAP_")}
-    path = f"/agents/{agent['id']}/run"
-    processes = [
-        server.Process(target=send, args=(caller, environment, together, answers, path))
-        for _ in range(sandboxes)
-    ]
-    for process in processes:
-        process.start()
-    together.wait(120)
-    meanwhile()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    return [answers.get() for _ in processes]
+    return answer.status, answer.text
 
 
 @pytest.mark.parametrize("flushes", [0, 5], ids=["all is well", "redis forgets all, five times"])
@@ -800,8 +751,7 @@ def test_of_200_runs_at_once_against_a_budget_for_50_at_most_50_ask_the_provider
     with FakeOpenAI(behave) as fake:
         providers = {"openai": {"api_key": "key", "base_url": f"{fake.url}/v1"}}
         monkeypatch.setenv("MAP_PROVIDERS", json.dumps(providers))
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        told = send_at_once(caller, agent, 200, flush)
+        told = at_once(200, caller, partial(send, f"/agents/{agent['id']}/run"), flush)
         asked = len(fake.requests)
     assert {status for status, _ in told} == {200, 402}
     assert sum(status == 200 for status, _ in told) == asked

@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import multiprocessing
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from multiprocessing.synchronize import Barrier
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import pytest
 from starlette.responses import Response
@@ -22,9 +19,7 @@ from tests.databases import configured, enter
 from tests.events import Answer, uuid
 from tests.fakes import FakeOpenAI, say
 from tests.integration.client import AGENT, RUN, TOOL, Client, refused_fields
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue  # generic for the type checker alone
+from tests.integration.sandboxes import at_once
 
 KEY = {"Idempotency-Key": "key-1"}
 OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
@@ -330,65 +325,27 @@ def test_after_a_refusal_reads_go_on_alone_and_a_write_would_be_half_an_effect(
 # ── At once ──────────────────────────────────────────────────────────────────────────────────────
 
 
-PATIENCE_SECONDS = 180
-"""With a machine on which 100 sandboxes start at once; no promise."""
+Told = tuple[int, str, str, bool]
 
 
-def send(
-    caller: Caller,
-    environment: Mapping[str, str],
-    together: Barrier,
-    answers: "SimpleQueue[tuple[int, str, str, bool]]",
-    path: str,
-    body: Mapping[str, str],
-) -> None:
-    """A sandbox: sends one request at the same time as all others."""
-    os.environ.update(environment)
-    asyncio.set_event_loop(asyncio.new_event_loop())  # the first one is the fork server's
-    with configured():
-        client = Client(caller)
-        while client("GET", "/tools").status != 200:  # a busy machine connects slowly
-            pass
-        together.wait(PATIENCE_SECONDS)
-        while (answer := client("POST", path, body, KEY)).status == 409:
-            time.sleep(int(answer.headers["retry-after"]))  # and may let a twin wait too long
-        answers.put(
-            (
-                answer.status,
-                answer.headers.get("location", ""),
-                answer.text,
-                "idempotency-replayed" in answer.headers,
-            )
-        )
+def send(path: str, body: Mapping[str, str], client: Client) -> Told:
+    while (answer := client("POST", path, body, KEY)).status == 409:
+        time.sleep(int(answer.headers["retry-after"]))  # may let a twin wait too long
+    replayed = "idempotency-replayed" in answer.headers
+    return answer.status, answer.headers.get("location", ""), answer.text, replayed
 
 
-def send_at_once(
-    caller: Caller, path: str, body: Mapping[str, str]
-) -> list[tuple[int, str, str, bool]]:
+def send_at_once(caller: Caller, path: str, body: Mapping[str, str]) -> list[Told]:
     """What 100 sandboxes are answered; the answers are equal, and one of them is the first."""
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, "functions.tools.app", "functions.runs.app"])
-    together, answers = server.Barrier(100), server.SimpleQueue()
-    environment = {name: value for name, value in os.environ.items() if name.startswith("MAP_")}
-    processes = [
-        server.Process(target=send, args=(caller, environment, together, answers, path, body))
-        for _ in range(100)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(PATIENCE_SECONDS)
-        assert process.exitcode == 0
-    got = [answers.get() for _ in processes]
+    got = at_once(100, caller, partial(send, path, body))
     assert len({(status, location, text) for status, location, text, _ in got}) == 1
     assert sorted(again for *_, again in got) == [False] + [True] * 99
     return got
 
 
 def test_100_sandboxes_that_get_the_same_request_at_once_make_one_tool_and_give_equal_answers(
-    tenant: Caller, admin: Connection, monkeypatch: pytest.MonkeyPatch
+    tenant: Caller, admin: Connection
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     [(status, *_), *_] = send_at_once(tenant, "/tools", TOOL)
     assert status == 201
     assert count(admin, "tools") == count(admin, "idempotency_keys") == 1
@@ -402,7 +359,6 @@ def test_100_sandboxes_that_get_the_same_run_at_once_ask_the_provider_once(
     with FakeOpenAI([say("The answer")]) as fake:
         providers = {"openai": {"api_key": "key", "base_url": f"{fake.url}/v1"}}
         monkeypatch.setenv("MAP_PROVIDERS", json.dumps(providers))
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         [(status, _, text, _), *_] = send_at_once(caller, f"/agents/{agent['id']}/run", RUN)
     assert (status, json.loads(text)["response"]) == (200, "The answer")
     assert len(fake.requests) == count(admin, "executions") == 1

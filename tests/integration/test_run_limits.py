@@ -1,12 +1,8 @@
 """A tenant's limits of runs: how many a minute, and how many at once."""
 
-import asyncio
-import multiprocessing
-import os
-import sys
 from collections.abc import Iterator, Mapping
-from multiprocessing.synchronize import Barrier
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -23,9 +19,7 @@ from tests.events import Answer, uuid
 from tests.integration import running
 from tests.integration.client import RUN, Client
 from tests.integration.running import Engine, Model, Outside, Waiting, ask_for, scripted
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue  # generic for the type checker alone
+from tests.integration.sandboxes import at_once
 
 BACKGROUND = {"Prefer": "respond-async"}
 KEY = {"Idempotency-Key": "key"}
@@ -184,48 +178,21 @@ def test_a_refusal_leaves_nothing_behind(
     assert (again.status, again.text) == (first.status, first.text), "though there is no room now"
 
 
-def send(
-    caller: Caller,
-    environment: Mapping[str, str],
-    together: Barrier,
-    answers: "SimpleQueue[list[int]]",
-    path: str,
-) -> None:
-    """A sandbox: queues runs, at the same time as others."""
-    os.environ.update(environment)
-    asyncio.set_event_loop(asyncio.new_event_loop())  # the first one is the fork server's
+def send(path: str, client: Client) -> list[int]:
+    """Queue five runs."""
     with (
-        configured(),
         pytest.MonkeyPatch.context() as patch,
         scripted(patch, Model(running.say()), Outside()),
     ):
-        client = Client(caller)
-        while client("GET", "/tools").status != 200:
-            pass
-        together.wait(60)
-        answers.put([client("POST", path, RUN, BACKGROUND).status for _ in range(5)])
+        return [client("POST", path, RUN, BACKGROUND).status for _ in range(5)]
 
 
 def test_of_100_runs_that_20_sandboxes_begin_at_once_as_many_as_allowed_begin(
-    make_tenant: MakeTenant, admin: Connection, monkeypatch: pytest.MonkeyPatch
+    make_tenant: MakeTenant, admin: Connection
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     caller = make_tenant()
     path = f"/agents/{Client(caller).agent()['id']}/run"
     limit(admin, "concurrent_runs", 7)
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload([__name__, "functions.tools.app", "functions.runs.app"])
-    together, answers = server.Barrier(20), server.SimpleQueue()
-    environment = {name: value for name, value in os.environ.items() if name.startswith("MAP_")}
-    processes = [
-        server.Process(target=send, args=(caller, environment, together, answers, path))
-        for _ in range(20)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-    got = [status for _ in processes for status in answers.get()]
+    got = [status for told in at_once(20, caller, partial(send, path)) for status in told]
     assert sorted(got) == [202] * 7 + [429] * 93
     assert count(admin, "executions") == 7

@@ -1,0 +1,76 @@
+"""Many sandboxes at work at the same moment, each a process of its own."""
+
+import asyncio
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from mini_agent.tenant import Caller
+from tests.databases import configured
+from tests.integration.client import Client
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue  # generic for the type checker alone
+
+R = TypeVar("R")
+PRELOADED = [
+    *("tests.integration.running", "functions.tools.app", "functions.runs.app"),
+    *("functions.runs.providers", "hypothesis", "openai", "pydantic_ai.direct"),
+    *("pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
+]
+"""What a sandbox has imported when it begins; one list, since all tests share the fork server."""
+LONGEST_SECONDS = 120
+
+
+def at_once(
+    sandboxes: int,
+    caller: Caller,
+    send: Callable[[Client], R],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[R]:
+    """Return what `send` returned in so many sandboxes, which all called it at one moment.
+
+    It is a function of a module, or a partial of one. `meanwhile` is done here.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(PRELOADED)
+    together, answers = server.Barrier(sandboxes + 1), server.Queue()
+    environment = {name: value for name, value in os.environ.items() if name.startswith("MAP_")}
+    processes = [
+        server.Process(target=_sandbox, args=(environment, together, answers, caller, send))
+        for _ in range(sandboxes)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        for process in processes:
+            process.start()
+    together.wait(LONGEST_SECONDS)
+    meanwhile()
+    got = [answers.get(timeout=LONGEST_SECONDS) for _ in processes]
+    for process in processes:
+        process.join(LONGEST_SECONDS)
+        assert process.exitcode == 0
+    answers.close()
+    return got
+
+
+def _sandbox(
+    environment: dict[str, str],
+    together: Barrier,
+    answers: "Queue[Any]",
+    caller: Caller,
+    send: Callable[[Client], Any],
+) -> None:
+    os.environ.update(environment)
+    asyncio.set_event_loop(asyncio.new_event_loop())  # the first one is the fork server's
+    with configured():
+        client = Client(caller)
+        while client("GET", "/tools").status != 200:  # a busy machine connects slowly
+            pass
+        together.wait(LONGEST_SECONDS)
+        answers.put(send(client))
