@@ -54,8 +54,11 @@ def _aws(event: bytes, stack_name: str, function: str | None) -> tuple[bool, byt
     """Return whether the function of a deployment failed, and what it told."""
     try:
         import boto3  # noqa: PLC0415 - heavy, and only this needs it
-        from botocore.config import Config  # noqa: PLC0415
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415 - comes with it
+        from botocore.exceptions import (  # noqa: PLC0415 - comes with it
+            BotoCoreError,
+            ClientError,
+        )
     except ModuleNotFoundError as error:
         told = "This needs boto3: pip install 'mini-agent-platform[aws]'"
         raise Problem(told) from error
