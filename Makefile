@@ -20,7 +20,7 @@ run: $(VENV)/.run ## start everything here; PORT=8000 DATA=.data SANDBOXES=8 REL
 		$(if $(SANDBOXES),--sandboxes "$(SANDBOXES)") $(if $(RELOAD),--reload)
 
 demo: $(VENV)/.run ## walk through the workflow against a running `make run`; PORT=8000
-	@$(BIN)/python -m local.demo --port "$(PORT)"
+	@$(BIN)/python -m scripts.demo --port "$(PORT)"
 
 clean: ## remove the data of `make run`, and nothing else; DATA=.data
 	@if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; then \
@@ -46,7 +46,7 @@ format: $(VENV)/.dev ## put the code into form
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev ## measure it, as docs/performance.md shows
-	$(BIN)/python -m local.bench
+	$(BIN)/python -m scripts.bench
 
 # ── With Docker, or for AWS ─────────────────────────────────────────────────────────────────────
 # The builders ask for `python3` and `uv` on the PATH.
@@ -88,7 +88,7 @@ checkov: .venv-checkov/.ready ## look for security mistakes in the templates
 
 # ── Made files ──────────────────────────────────────────────────────────────────────────────────
 openapi: $(VENV)/.dev ## write functions/system/openapi.json anew
-	PYTHONPATH=.:layers/shared $(BIN)/python -m local.openapi
+	PYTHONPATH=.:layers/shared $(BIN)/python -m scripts.openapi
 
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-strip-extras

@@ -20,9 +20,11 @@ os.environ |= {
 
 from functions.migrate import app as migrate
 from local import backends
-from mini_agent import db, keys, ratelimit
+from mini_agent.data import db
+from mini_agent.http import rate_limit
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
-from mini_agent.tenant import Caller
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 TABLES = (
@@ -63,7 +65,7 @@ def redis_server(data: Path) -> Iterator[backends.Server]:
         env.setenv("MAP_REDIS_URL", f"unix://{server.socket}")
         settings.cache_clear()
         yield server
-        ratelimit.client().close()
+        rate_limit.client().close()
     settings.cache_clear()
 
 
@@ -82,7 +84,7 @@ def clean(admin: Connection, redis_server: backends.Server) -> None:
     admin.execute(f"truncate {TABLES}")
     with Redis(unix_socket_path=redis_server.socket) as redis:
         redis.flushall()
-    ratelimit._closed_until = 0.0
+    rate_limit._closed_until = 0.0
 
 
 MakeTenant = Callable[..., Caller]
@@ -96,7 +98,7 @@ def make_tenant(clean: None, admin: Connection) -> MakeTenant:
         name: str = "tenant",
         *,
         key: str | None = None,
-        scopes: tuple[str, ...] = keys.SCOPES,
+        scopes: tuple[str, ...] = api_keys.SCOPES,
         requests_per_minute: int = 1_000_000,
         pepper: int = 1,
         tenant_id: UUID | None = None,
@@ -113,7 +115,7 @@ def make_tenant(clean: None, admin: Connection) -> MakeTenant:
             (
                 caller.tenant_id,
                 caller.key_id,
-                keys.digest(key or keys.generate(), secret),
+                api_keys.digest(key or api_keys.generate(), secret),
                 pepper,
                 list(scopes),
             ),
@@ -128,8 +130,8 @@ def operator(make_tenant: MakeTenant) -> Caller:
     """An operator: the key of the platform's own tenant."""
     return make_tenant(
         "Platform",
-        tenant_id=keys.PLATFORM,
-        scopes=(keys.OPERATOR_SCOPE, "audit:read", "keys:write"),
+        tenant_id=api_keys.PLATFORM,
+        scopes=(api_keys.OPERATOR_SCOPE, "audit:read", "keys:write"),
     )
 
 

@@ -11,9 +11,11 @@ import pytest
 
 from functions.migrate import app as migrate
 from local import backends
-from mini_agent import db, keys, queries, ratelimit
+from mini_agent.data import db, queries
+from mini_agent.http import rate_limit
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
-from mini_agent.tenant import Caller
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -24,7 +26,7 @@ def configured(**values: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as env:
         for name, value in values.items():
             env.setenv(f"MAP_{name.upper()}", value)
-        env.setattr(ratelimit, "TIMEOUT_SECONDS", 5.0)  # a busy machine is no outage
+        env.setattr(rate_limit, "TIMEOUT_SECONDS", 5.0)  # a busy machine is no outage
         _forget()
         yield
     _forget()
@@ -35,11 +37,11 @@ def _forget() -> None:
     if db._connection:
         db._connection.close()
     db._connection = None
-    if ratelimit.client.cache_info().currsize:
-        ratelimit.client().close()
-    ratelimit.client.cache_clear()
-    ratelimit._script.cache_clear()
-    ratelimit._closed_until = 0.0
+    if rate_limit.client.cache_info().currsize:
+        rate_limit.client().close()
+    rate_limit.client.cache_clear()
+    rate_limit._script.cache_clear()
+    rate_limit._closed_until = 0.0
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def enter(conn: Connection, caller: Caller) -> None:
 
 def new_tenant(admin: Connection) -> Caller:
     """Return the caller of a new tenant, whose key may do everything."""
-    caller = Caller(uuid4(), uuid4(), frozenset(keys.SCOPES), 1_000_000)
+    caller = Caller(uuid4(), uuid4(), frozenset(api_keys.SCOPES), 1_000_000)
     admin.execute("insert into app.tenants (id, name) values (%s, 'test')", (caller.tenant_id,))
     admin.execute(
         "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix,"

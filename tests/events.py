@@ -10,7 +10,7 @@ from uuid import UUID
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 _numbers = itertools.count(1)

@@ -19,12 +19,14 @@ from functions.admin.models import (
     TenantUsage,
     TenantUsageQuery,
 )
-from mini_agent import api, errors, keys
-from mini_agent.minting import NewKey
-from mini_agent.page import Page
-from mini_agent.tenant import Operator
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity import api_keys
+from mini_agent.identity.api_keys import NewApiKey
+from mini_agent.identity.callers import Operator
 
-Admin = Annotated[Operator, Security(api.authorize, scopes=[keys.OPERATOR_SCOPE])]
+Admin = Annotated[Operator, Security(api.authorize, scopes=[api_keys.OPERATOR_SCOPE])]
 
 router = api.router("/api/v1/admin", tags=["Platform"])
 
@@ -114,7 +116,7 @@ async def delete_tenant(
 )
 async def create_tenant_key(
     operator: Admin, tenant_id: UUID, key: TenantKeyIn, request: Request, response: Response
-) -> NewKey:
+) -> NewApiKey:
     """Make a key, for a tenant that has lost its own. Location is where the tenant finds it."""
     created = service.create_key(operator, tenant_id, key)
     base, _, _ = api.location(request, created.id).rpartition("/admin/")

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from mini_agent import audit, keys, minting
-from mini_agent.fields import Name, Time
-from mini_agent.minting import Days
-from mini_agent.page import PageQuery
+from mini_agent.http.fields import Name, Time
+from mini_agent.http.pagination import PageQuery
+from mini_agent.identity import api_keys, audit
+from mini_agent.identity.api_keys import Days
 
 MOST = 1_000_000
 MOST_TOKENS = 10**15
@@ -159,7 +159,7 @@ class NewTenant(Tenant):
 
 
 Scope = Annotated[
-    str, minting.among(keys.SCOPES), Field(json_schema_extra={"enum": [*keys.SCOPES]})
+    str, api_keys.among(api_keys.SCOPES), Field(json_schema_extra={"enum": [*api_keys.SCOPES]})
 ]
 
 
@@ -173,9 +173,9 @@ class TenantKeyIn(BaseModel):
 
     name: Name
     scopes: list[Scope] = Field(
-        default_factory=lambda: [*keys.SCOPES],
+        default_factory=lambda: [*api_keys.SCOPES],
         min_length=1,
-        max_length=len(keys.SCOPES),
+        max_length=len(api_keys.SCOPES),
         description="Left out: all that a tenant's key can have",
     )
     expires_in_days: Days = 90
@@ -217,13 +217,13 @@ class TenantUsageOfDay(BaseModel):
     cost_usd: float
 
 
-class TenantAuditQuery(audit.EntryQuery):
+class TenantAuditQuery(audit.AuditQuery):
     """Which entries of all tenants' logs to list."""
 
     tenant_id: UUID | None = None
 
 
-class TenantAuditEntry(audit.Entry):
+class TenantAuditEntry(audit.AuditEntry):
     """Who did what to what of which tenant, and when."""
 
     model_config = ConfigDict(

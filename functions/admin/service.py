@@ -20,18 +20,20 @@ from functions.admin.models import (
     TenantUsageOfDay,
     TenantUsageQuery,
 )
-from mini_agent import db, minting, page
+from mini_agent.data import db
 from mini_agent.errors import TenantDeleted, TenantNotFound, TenantProtected
-from mini_agent.minting import NewKey
-from mini_agent.tenant import Operator
+from mini_agent.http import pagination
+from mini_agent.identity import api_keys
+from mini_agent.identity.api_keys import NewApiKey
+from mini_agent.identity.callers import Operator
 
 FIRST_KEY = TenantKeyIn(name="first")
-Found = TypeVar("Found", Tenant, NewKey)
+Found = TypeVar("Found", Tenant, NewApiKey)
 
 
 def create(operator: Operator, tenant: TenantIn) -> NewTenant:
     """Return the new tenant with its first key; raises ServiceUnavailable without peppers."""
-    key, minted = minting.mint()
+    key, minted = api_keys.mint()
     fields = {"tenant": Jsonb(_row(tenant.model_dump())), "key_id": minted.pop("id")}
     [created] = db.write(
         operator,
@@ -48,9 +50,9 @@ def get(operator: Operator, tenant_id: UUID) -> Tenant:
     return found[0]
 
 
-def list_page(operator: Operator, query: TenantQuery) -> page.Page[Tenant]:
+def list_page(operator: Operator, query: TenantQuery) -> pagination.Page[Tenant]:
     """Return a page of tenants, oldest first."""
-    return page.fetch(operator, "admin", query, Tenant)
+    return pagination.fetch(operator, "admin", query, Tenant)
 
 
 def update(operator: Operator, tenant_id: UUID, change: TenantChange) -> Tenant:
@@ -77,11 +79,11 @@ def delete(operator: Operator, tenant_id: UUID, deletion: Deletion) -> Tenant:
     return _turn(operator, tenant_id, "deleted", deletion.grace_days)
 
 
-def create_key(operator: Operator, tenant_id: UUID, asked: TenantKeyIn) -> NewKey:
+def create_key(operator: Operator, tenant_id: UUID, asked: TenantKeyIn) -> NewApiKey:
     """Return a tenant's new key; raises TenantNotFound, TenantDeleted, ServiceUnavailable."""
-    key, minted = minting.mint()
+    key, minted = api_keys.mint()
     parameters = {"tenant_id": tenant_id} | minted | _asked(asked)
-    created = db.write(operator, db.Query("admin/create_key", parameters, NewKey))
+    created = db.write(operator, db.Query("admin/create_key", parameters, NewApiKey))
     return _one(operator, created, tenant_id).model_copy(update={"key": key})
 
 
@@ -97,9 +99,9 @@ def usage(operator: Operator, tenant_id: UUID, query: TenantUsageQuery) -> Tenan
     return TenantUsage(items=days)
 
 
-def list_entries(operator: Operator, query: TenantAuditQuery) -> page.Page[TenantAuditEntry]:
+def list_entries(operator: Operator, query: TenantAuditQuery) -> pagination.Page[TenantAuditEntry]:
     """Return a page of all tenants' audit entries, newest first."""
-    return page.fetch(operator, "audit", query, TenantAuditEntry)
+    return pagination.fetch(operator, "audit", query, TenantAuditEntry)
 
 
 def _row(fields: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from fastapi import Query, Request, Response, Security
 
 from functions.agents import service
 from functions.agents.models import Agent, AgentChange, AgentIn, AgentQuery
-from mini_agent import api, errors
-from mini_agent.page import Page
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["agents:read"])]
 Writer = Annotated[Caller, Security(api.authorize, scopes=["agents:write"])]

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mini_agent.fields import Description, Name
-from mini_agent.page import PageQuery
+from mini_agent.http.fields import Description, Name
+from mini_agent.http.pagination import PageQuery
 
 
 class AgentIn(BaseModel):

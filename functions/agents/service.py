@@ -4,9 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from functions.agents.models import Agent, AgentChange, AgentIn, AgentQuery, ForeignTool
-from mini_agent import db, page
+from mini_agent.data import db
 from mini_agent.errors import AgentNotFound, CrossTenantTool, DuplicateAgentName
-from mini_agent.tenant import Caller
+from mini_agent.http import pagination
+from mini_agent.identity.callers import Caller
 
 
 def create(caller: Caller, agent: AgentIn) -> Agent:
@@ -21,9 +22,9 @@ def get(caller: Caller, agent_id: UUID) -> Agent:
     return _one(db.read(caller, db.Query("agents/get", {"id": agent_id}, Agent)), agent_id)
 
 
-def list_page(caller: Caller, query: AgentQuery) -> page.Page[Agent]:
+def list_page(caller: Caller, query: AgentQuery) -> pagination.Page[Agent]:
     """Return a page of agents, oldest first."""
-    return page.fetch(caller, "agents", query, Agent)
+    return pagination.fetch(caller, "agents", query, Agent)
 
 
 def update(caller: Caller, agent_id: UUID, change: AgentChange) -> Agent:

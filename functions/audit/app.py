@@ -6,9 +6,9 @@ from fastapi import Query, Security
 
 from functions.audit import service
 from functions.audit.models import AuditEntry, AuditQuery
-from mini_agent import api
-from mini_agent.page import Page
-from mini_agent.tenant import Caller
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["audit:read"])]
 

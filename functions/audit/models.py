@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from mini_agent import audit
+from mini_agent.identity import audit
 
 
-class AuditQuery(audit.EntryQuery):
+class AuditQuery(audit.AuditQuery):
     """Which entries of the tenant's log to list."""
 
     def filters(self) -> dict[str, Any]:
@@ -15,7 +15,7 @@ class AuditQuery(audit.EntryQuery):
         return {"tenant_id": None, **super().filters()}
 
 
-class AuditEntry(audit.Entry):
+class AuditEntry(audit.AuditEntry):
     """Who did what to what of the tenant's, and when."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [audit.EXAMPLE]})

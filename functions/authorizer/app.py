@@ -11,11 +11,12 @@ from uuid import UUID
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from mini_agent import db, keys
-from mini_agent.peppers import peppers
+from mini_agent.data import db
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
+from mini_agent.identity.peppers import peppers
 from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
-from mini_agent.tenant import Caller
 
 HEADER = "x-api-key"
 
@@ -68,10 +69,10 @@ def identify(sent: list[str], request: Mapping[str, Any] = MappingProxyType({}))
     """
     if len(sent) != 1 or not _is_plausible(sent[0]):
         return None
-    digests = [keys.digest(sent[0], pepper) for pepper in peppers().values()]
+    digests = [api_keys.digest(sent[0], pepper) for pepper in peppers().values()]
     owners = db.call("authorizer/authenticate", {"digests": digests}, _Owner)
     if len(owners) != 1:
-        if keys.is_well_formed(sent[0]):
+        if api_keys.is_well_formed(sent[0]):
             _note(digests, request)
         return None
     [owner] = owners
@@ -92,8 +93,8 @@ def _note(digests: list[bytes], request: Mapping[str, Any]) -> None:
 
 
 def _is_plausible(key: str) -> bool:
-    demo = settings().profile == "local" and key in keys.DEMO_KEYS
-    return demo or keys.is_well_formed(key)
+    demo = settings().profile == "local" and key in api_keys.DEMO_KEYS
+    return demo or api_keys.is_well_formed(key)
 
 
 def _sent_keys(event: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import Header, Response, Security
 
 from functions.events import service
-from mini_agent import api, errors
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.identity.callers import Caller
 
 MEDIA_TYPE = "text/event-stream"
 RETRY_MILLISECONDS = 10

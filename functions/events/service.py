@@ -13,10 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from functions.events.models import Run, Step
-from mini_agent import db
+from mini_agent.data import db
 from mini_agent.errors import ExecutionNotFound
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
-from mini_agent.tenant import Caller
 
 OVER = {"completed", "failed", "cancelled"}
 PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8)

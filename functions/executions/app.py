@@ -7,8 +7,9 @@ from fastapi import Path, Security
 
 from functions.executions import service
 from functions.executions.models import Approval, ApprovalIn, Execution, StepList
-from mini_agent import api, errors
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
 Writer = Annotated[Caller, Security(api.authorize, scopes=["runs:write"])]

@@ -13,15 +13,15 @@ from functions.executions.models import (
     Step,
     StepList,
 )
-from mini_agent import db
+from mini_agent.data import db
 from mini_agent.errors import (
     ApprovalClosed,
     ExecutionAlreadyFinished,
     ExecutionNotFound,
     StepNotFound,
 )
+from mini_agent.identity.callers import Caller
 from mini_agent.telemetry import logger
-from mini_agent.tenant import Caller
 
 
 def get(caller: Caller, execution_id: UUID) -> Execution:

@@ -14,9 +14,10 @@ from functions.history.models import (
     UsageQuery,
     UsageReport,
 )
-from mini_agent import api, errors
-from mini_agent.page import Page
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["history:read"])]
 

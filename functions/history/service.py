@@ -11,9 +11,10 @@ from functions.history.models import (
     UsageQuery,
     UsageReport,
 )
-from mini_agent import db, page
+from mini_agent.data import db
 from mini_agent.errors import ExecutionNotFound
-from mini_agent.tenant import Caller
+from mini_agent.http import pagination
+from mini_agent.identity.callers import Caller
 
 MOST_BYTES = 4_000_000
 """Of an exported page, as the JSON text that Lambda wraps it in, which may have 6 MB."""
@@ -22,9 +23,9 @@ MOST_READ = 100
 """Executions that are read at a time: answers may be long, and a page short because of them."""
 
 
-def list_page(caller: Caller, query: HistoryQuery) -> page.Page[Execution]:
+def list_page(caller: Caller, query: HistoryQuery) -> pagination.Page[Execution]:
     """Return a page of executions, newest first."""
-    return page.fetch(caller, "history", query, Execution)
+    return pagination.fetch(caller, "history", query, Execution)
 
 
 def export(caller: Caller, query: ExportQuery) -> tuple[list[str], str | None]:
@@ -36,12 +37,12 @@ def export(caller: Caller, query: ExportQuery) -> tuple[list[str], str | None]:
     room, cursor, last = MOST_BYTES, query.cursor, None
     while True:
         part = query.part(min(query.limit - len(lines), MOST_READ), cursor)
-        found = page.fetch(caller, "history", part, Execution)
+        found = pagination.fetch(caller, "history", part, Execution)
         for item in found.items:
             line = f"{item.model_dump_json()}\n"
             room -= len(json.dumps(line))
             if room < 0 and last:
-                return lines, page.cursor(caller, "history", part, last)
+                return lines, pagination.cursor(caller, "history", part, last)
             lines.append(line)
             last = item
         cursor = found.next_cursor

@@ -7,10 +7,11 @@ from fastapi import Query, Request, Response, Security
 
 from functions.keys import service
 from functions.keys.models import KeyIn, KeyQuery, RotationIn
-from mini_agent import api, errors
-from mini_agent.minting import Key, NewKey
-from mini_agent.page import Page
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity.api_keys import ApiKey, NewApiKey
+from mini_agent.identity.callers import Caller
 
 Keeper = Annotated[Caller, Security(api.authorize, scopes=["keys:write"])]
 
@@ -23,7 +24,7 @@ router = api.router("/api/v1/keys", tags=["Keys"])
     summary="Create a key",
     responses=errors.responses(errors.UnsupportedMediaType),
 )
-async def create_key(caller: Keeper, key: KeyIn, request: Request, response: Response) -> NewKey:
+async def create_key(caller: Keeper, key: KeyIn, request: Request, response: Response) -> NewApiKey:
     """Make a key that may do no more than yours. The answer alone tells it."""
     created = service.create(caller, key)
     response.headers["Location"] = api.location(request, created.id)
@@ -31,13 +32,13 @@ async def create_key(caller: Keeper, key: KeyIn, request: Request, response: Res
 
 
 @router.get("", summary="List keys", response_model_exclude_unset=True)
-async def list_keys(caller: Keeper, query: Annotated[KeyQuery, Query()]) -> Page[Key]:
+async def list_keys(caller: Keeper, query: Annotated[KeyQuery, Query()]) -> Page[ApiKey]:
     """List keys, oldest first, those that have ended too; the filter is exact."""
     return service.list_page(caller, query)
 
 
 @router.get("/{key_id}", summary="Get a key by id", responses=errors.responses(errors.KeyNotFound))
-async def get_key(caller: Keeper, key_id: UUID) -> Key:
+async def get_key(caller: Keeper, key_id: UUID) -> ApiKey:
     """Read what is known of one key; not the key itself, which nobody knows."""
     return service.get(caller, key_id)
 
@@ -50,7 +51,7 @@ async def get_key(caller: Keeper, key_id: UUID) -> Key:
 )
 async def rotate_key(
     caller: Keeper, key_id: UUID, rotation: RotationIn, request: Request, response: Response
-) -> NewKey:
+) -> NewApiKey:
     """Make a key of the same name and scopes; both work until the overlap ends the old one.
 
     A key that is revoked or expired cannot be replaced, nor one that may do more than yours.

@@ -4,15 +4,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mini_agent import keys, minting
-from mini_agent.fields import Name
-from mini_agent.minting import Days
-from mini_agent.page import PageQuery
+from mini_agent.http.fields import Name
+from mini_agent.http.pagination import PageQuery
+from mini_agent.identity import api_keys
+from mini_agent.identity.api_keys import Days
 
-ALL_SCOPES = (*keys.SCOPES, keys.OPERATOR_SCOPE)
+ALL_SCOPES = (*api_keys.SCOPES, api_keys.OPERATOR_SCOPE)
 LONGEST_OVERLAP = 7 * 24 * 60 * 60
 
-Scope = Annotated[str, minting.among(ALL_SCOPES), Field(json_schema_extra={"enum": [*ALL_SCOPES]})]
+Scope = Annotated[str, api_keys.among(ALL_SCOPES), Field(json_schema_extra={"enum": [*ALL_SCOPES]})]
 
 
 class KeyIn(BaseModel):

@@ -5,15 +5,17 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from functions.keys.models import KeyIn, KeyQuery, RotationIn
-from mini_agent import db, minting, page
+from mini_agent.data import db
 from mini_agent.errors import InsufficientScope, KeyNotFound
-from mini_agent.minting import Key, NewKey
-from mini_agent.tenant import Caller
+from mini_agent.http import pagination
+from mini_agent.identity import api_keys
+from mini_agent.identity.api_keys import ApiKey, NewApiKey
+from mini_agent.identity.callers import Caller
 
-Found = TypeVar("Found", bound=Key)
+Found = TypeVar("Found", bound=ApiKey)
 
 
-def create(caller: Caller, asked: KeyIn) -> NewKey:
+def create(caller: Caller, asked: KeyIn) -> NewApiKey:
     """Return the new key; raises InsufficientScope for a scope that the caller lacks."""
     _check_may_give(caller, asked.scopes)
     fields = asked.model_dump() | {"scopes": sorted({*asked.scopes})}
@@ -21,7 +23,7 @@ def create(caller: Caller, asked: KeyIn) -> NewKey:
     return created
 
 
-def rotate(caller: Caller, key_id: UUID, asked: RotationIn) -> NewKey:
+def rotate(caller: Caller, key_id: UUID, asked: RotationIn) -> NewApiKey:
     """Return a new key in place of another, which ends after the overlap.
 
     Raises KeyNotFound, where the other has ended too, and InsufficientScope where it may do more
@@ -33,19 +35,19 @@ def rotate(caller: Caller, key_id: UUID, asked: RotationIn) -> NewKey:
     return _one(_mint(caller, "keys/rotate", fields), key_id)
 
 
-def get(caller: Caller, key_id: UUID) -> Key:
+def get(caller: Caller, key_id: UUID) -> ApiKey:
     """Return a key; raises KeyNotFound."""
-    return _one(db.read(caller, db.Query("keys/get", {"id": key_id}, Key)), key_id)
+    return _one(db.read(caller, db.Query("keys/get", {"id": key_id}, ApiKey)), key_id)
 
 
-def list_page(caller: Caller, query: KeyQuery) -> page.Page[Key]:
+def list_page(caller: Caller, query: KeyQuery) -> pagination.Page[ApiKey]:
     """Return a page of keys, oldest first."""
-    return page.fetch(caller, "keys", query, Key)
+    return pagination.fetch(caller, "keys", query, ApiKey)
 
 
 def revoke(caller: Caller, key_id: UUID) -> None:
     """End a key at once, for good; raises KeyNotFound."""
-    _one(db.write(caller, db.Query("keys/revoke", {"id": key_id}, Key)), key_id)
+    _one(db.write(caller, db.Query("keys/revoke", {"id": key_id}, ApiKey)), key_id)
 
 
 def _check_may_give(caller: Caller, scopes: Iterable[str]) -> None:
@@ -54,13 +56,13 @@ def _check_may_give(caller: Caller, scopes: Iterable[str]) -> None:
             raise InsufficientScope(required_scope=scope)
 
 
-def _mint(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewKey]:
-    key, minted = minting.mint()
+def _mint(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey]:
+    key, minted = api_keys.mint()
     # The database knows the caller's scopes too, and its word is the last.
     greater = InsufficientScope(required_scope=" ".join(fields["scopes"]))
     made = db.write(
         caller,
-        db.Query(query, fields | minted, NewKey),
+        db.Query(query, fields | minted, NewApiKey),
         refusals={"api_keys_no_greater_than_maker": greater},
     )
     return [new.model_copy(update={"key": key}) for new in made]

@@ -17,8 +17,9 @@ import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.migrate import bootstrap, custom_resource
-from mini_agent import db, keys, queries
-from mini_agent.peppers import peppers
+from mini_agent.data import db, queries
+from mini_agent.identity import api_keys
+from mini_agent.identity.peppers import peppers
 from mini_agent.settings import settings
 from mini_agent.telemetry import logger
 
@@ -149,10 +150,12 @@ def _checksum(file: Path) -> bytes:
 
 def _seed(admin: Connection) -> None:
     version, pepper = max(peppers().items())
-    digests = {parameter: keys.digest(key, pepper) for key, parameter in keys.DEMO_KEYS.items()}
+    digests = {
+        parameter: api_keys.digest(key, pepper) for key, parameter in api_keys.DEMO_KEYS.items()
+    }
     admin.execute(
         (queries.SQL / "seed" / "local.sql").read_bytes(),
-        {"pepper_version": version, "scopes": list(keys.SCOPES)} | digests,
+        {"pepper_version": version, "scopes": list(api_keys.SCOPES)} | digests,
     )
 
 

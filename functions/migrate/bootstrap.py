@@ -4,9 +4,9 @@ from typing import Any
 
 import psycopg
 
-from mini_agent import keys, minting
+from mini_agent.identity import api_keys
 
-SCOPES = [keys.OPERATOR_SCOPE, "audit:read", "keys:write"]
+SCOPES = [api_keys.OPERATOR_SCOPE, "audit:read", "keys:write"]
 DAYS = 90
 MAKE_KEY = """
 insert into app.api_keys (id, name, digest, pepper_version, prefix, last_four, scopes, expires_at)
@@ -22,10 +22,10 @@ def make(conn: psycopg.Connection[Any], name: str) -> dict[str, str]:
     The connection is the migrator's; policies hold for the owner of the tables too, so the tenant
     is entered before its row is written. Raises ServiceUnavailable where no peppers can be read.
     """
-    key, minted = minting.mint()
+    key, minted = api_keys.mint()
     with conn.transaction():
         conn.execute("set local role map_owner")
-        conn.execute("select set_config('app.tenant_id', %s, true)", (str(keys.PLATFORM),))
+        conn.execute("select set_config('app.tenant_id', %s, true)", (str(api_keys.PLATFORM),))
         [expires_at] = conn.execute(
             MAKE_KEY, minted | {"name": name, "scopes": SCOPES, "days": DAYS}
         ).fetchone() or [None]

@@ -6,9 +6,10 @@ from uuid import UUID
 from fastapi import Header, Request, Response, Security
 
 from functions.runs import background, service
-from functions.runs.models import ModelList, Queued, Run, RunIn
-from mini_agent import api, errors, idempotency
-from mini_agent.tenant import Caller
+from functions.runs.models import ModelList, QueuedRun, Run, RunIn
+from mini_agent import errors
+from mini_agent.http import api, idempotency
+from mini_agent.identity.callers import Caller
 
 Runner = Annotated[Caller, Security(api.authorize, scopes=["runs:write"])]
 Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
@@ -28,7 +29,10 @@ router = api.router("/api/v1", tags=["Runs"], joins=False)
     "/agents/{agent_id}/run",
     summary="Run an agent",
     responses={
-        202: {"model": Queued, "description": "The run goes on in the background, at `Location`"},
+        202: {
+            "model": QueuedRun,
+            "description": "The run continues in the background; see `Location`",
+        },
         **errors.responses(
             errors.InsufficientScope,
             errors.TenantIsolationViolation,
@@ -49,7 +53,7 @@ async def run_agent(
     request: Request,
     response: Response,
     prefer: Preference = "",
-) -> Run | Queued:
+) -> Run | QueuedRun:
     """Ask an agent and wait for its answer, or, with `Prefer: respond-async`, do not wait.
 
     A run whose tool call needs a person's approval goes on in the background, too.
@@ -58,10 +62,10 @@ async def run_agent(
     in_background = "respond-async" in preferences and background.is_there()
     key = await idempotency.key(request)
     run = service.run(caller, agent_id, asked, in_background=in_background, key=key)
-    if isinstance(run, service.Replayed):
+    if isinstance(run, service.ReplayedRun):
         response.headers.update(idempotency.REPLAYED)
         run = run.run
-    if isinstance(run, Queued):
+    if isinstance(run, QueuedRun):
         response.status_code = 202
         base = api.location(request, "").partition("/agents/")[0]
         response.headers["Location"] = f"{base}/executions/{run.execution_id}"

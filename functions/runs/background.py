@@ -5,9 +5,9 @@ from functools import cache
 from typing import Any
 
 from mini_agent.errors import ServiceUnavailable
+from mini_agent.identity.callers import RunCaller
 from mini_agent.settings import settings
 from mini_agent.telemetry import logger
-from mini_agent.tenant import RunCaller
 
 
 def is_there() -> bool:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.runs import catalogue
-from mini_agent.fields import Name, Prompt
+from functions.runs.llm import catalogue
+from mini_agent.http.fields import Name, Prompt
 
 WAITED_SECONDS = 25
 """The longest that a run may take whose caller waits: API Gateway gives up after 29."""
@@ -139,7 +139,7 @@ class Run(BaseModel):
     usage: Usage
 
 
-class Queued(BaseModel):
+class QueuedRun(BaseModel):
     """A run that goes on in the background; `GET /api/v1/executions/{id}` tells how far it is."""
 
     model_config = ConfigDict(
@@ -203,7 +203,7 @@ class ToolToRun(BaseModel):
     requires_approval: bool = False
 
 
-class Taken(BaseModel):
+class ClaimedRun(BaseModel):
     """A run, taken by an attempt."""
 
     id: UUID
@@ -266,32 +266,32 @@ class Execution(BaseModel):
     finished_at: datetime | None
 
 
-class Sealed(BaseModel):
+class EncryptedSecret(BaseModel):
     """A secret of the tenant, sealed."""
 
     name: str
     sealed: bytes
 
 
-class Number(BaseModel):
+class StepNumber(BaseModel):
     """The step that a statement touched."""
 
     number: int
 
 
-class Now(BaseModel):
+class RunStatus(BaseModel):
     """The status that a statement left a run in."""
 
     status: Status
 
 
-class Finished(Now):
+class FinishedStep(RunStatus):
     """A run's status after one of its steps was done, and when that was."""
 
     finished_at: datetime
 
 
-class Budgets(BaseModel):
+class TenantBudgets(BaseModel):
     """A tenant's budgets, None for none, at the database's time."""
 
     tokens_per_day: int | None
@@ -310,21 +310,21 @@ class Budgets(BaseModel):
         return str(self.budgeted_since and self.budgeted_since.timestamp())
 
 
-class TenantLimits(Budgets):
+class TenantLimits(TenantBudgets):
     """What a tenant may have of runs, None for no limit."""
 
     runs_per_minute: int | None
     concurrent_runs: int | None
 
 
-class Begun(Budgets):
+class StartedStep(TenantBudgets):
     """A step that is written down and may go out."""
 
     number: int
     lease_until: datetime
 
 
-class UnderWay(BaseModel):
+class PendingCall(BaseModel):
     """A model call that is not finished, and the most that it may use."""
 
     step: str
@@ -333,21 +333,21 @@ class UnderWay(BaseModel):
     lease_until: datetime
 
 
-class Books(Budgets):
+class BudgetLedger(TenantBudgets):
     """What a tenant has used today and spent this month, and what is under way."""
 
     tokens: int
     usd: Decimal
-    under_way: list[UnderWay]
+    under_way: list[PendingCall]
 
 
-class Refusal(BaseModel):
+class BudgetRefusal(BaseModel):
     """The result of a step that a budget refused."""
 
     result: dict[str, Any]
 
 
-class Room(BaseModel):
+class RunSlot(BaseModel):
     """That there is room for a run."""
 
     made: bool

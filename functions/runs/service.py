@@ -8,27 +8,30 @@ from uuid import UUID, uuid4
 
 from psycopg.types.json import Jsonb
 
-from functions.runs import background, budget, catalogue, credentials, journal, tools
-from functions.runs.conversation import Call, Model
-from functions.runs.journal import LEASE_SECONDS, PATIENCE_SECONDS, Journal, NotOurs
-from functions.runs.loop import Approvals, Loop, most_tokens, opening
+from functions.runs import background
+from functions.runs.engine import budgets, journal
+from functions.runs.engine.journal import LEASE_SECONDS, PATIENCE_SECONDS, Journal, LeaseLost
+from functions.runs.engine.loop import Approvals, Loop, most_tokens, opening
+from functions.runs.llm import catalogue, credentials
+from functions.runs.llm.messages import Model, ToolCall
 from functions.runs.models import (
     AgentToRun,
-    Begun,
+    BudgetRefusal,
+    ClaimedRun,
     Execution,
     ModelList,
     ModelOffered,
-    Now,
-    Queued,
-    Refusal,
-    Room,
+    QueuedRun,
     Run,
     RunIn,
-    Taken,
+    RunSlot,
+    RunStatus,
+    StartedStep,
     TenantLimits,
     Usage,
 )
-from mini_agent import db, idempotency, ratelimit
+from functions.runs.tools import invocation
+from mini_agent.data import db
 from mini_agent.errors import (
     ApiError,
     BudgetExceeded,
@@ -42,8 +45,9 @@ from mini_agent.errors import (
     TooManyRuns,
     UnsupportedModel,
 )
+from mini_agent.http import idempotency, rate_limit
+from mini_agent.identity.callers import Caller, RunCaller
 from mini_agent.telemetry import count
-from mini_agent.tenant import Caller, RunCaller
 
 NO_TOOLS = "This agent has no tools; it answered from the model alone"
 DESCRIBED_ONLY = "The model is told of these tools, but cannot call them without an endpoint: "
@@ -78,10 +82,10 @@ def models() -> ModelList:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayedRun:
     """A run that an earlier request began, with the same `Idempotency-Key`."""
 
-    run: "Run | Queued"
+    run: Run | QueuedRun
 
 
 def run(
@@ -90,8 +94,8 @@ def run(
     asked: RunIn,
     *,
     in_background: bool,
-    key: idempotency.Key | None = None,
-) -> Run | Queued | Replayed:
+    key: idempotency.IdempotencyKey | None = None,
+) -> Run | QueuedRun | ReplayedRun:
     """Run an agent and return the run: over, or queued where nobody waits or a person must approve.
 
     Raises UnsupportedModel, TenantIsolationViolation for an agent that is not the tenant's,
@@ -109,11 +113,11 @@ def run(
     )
     if not found:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
-    agent, model, most = found[0], None, budget.Most()
+    agent, model, most = found[0], None, budgets.UsageBound()
     if limits.are_there or not in_background:
         model = credentials.model(caller, agent, asked.model)
         opened = opening(agent, asked.prompt)
-        most = budget.most(model, supported[asked.model], opened, most_tokens(asked.max_tokens))
+        most = budgets.most(model, supported[asked.model], opened, most_tokens(asked.max_tokens))
     try:
         _admit(caller, limits, most)
     except (RateLimitExceeded, BudgetExceeded):
@@ -127,36 +131,36 @@ def run(
     try:
         if model and started.begun:
             return told(started.caller, started.finish(model, started.begun))
-    except HandedOver:
+    except RunHandedOver:
         pass
     try:
         background.start(started.caller)
     except ServiceUnavailable:
-        db.write(started.caller, db.Query("runs/abandon", {"id": started.taken.id}, Now))
+        db.write(started.caller, db.Query("runs/abandon", {"id": started.taken.id}, RunStatus))
         raise
     return started.queued()
 
 
-def _admit(caller: Caller, limits: TenantLimits, most: budget.Most) -> None:
+def _admit(caller: Caller, limits: TenantLimits, most: budgets.UsageBound) -> None:
     """Raise RateLimitExceeded or BudgetExceeded where a run is refused before it is one."""
     if limits.runs_per_minute is not None:
-        ratelimit.admit_run(caller, limits.runs_per_minute)
+        rate_limit.admit_run(caller, limits.runs_per_minute)
     try:
-        budget.peek(caller, limits, most)
-    except budget.Refused as refused:
+        budgets.peek(caller, limits, most)
+    except budgets.BudgetRefused as refused:
         raise BudgetExceeded(**refused.details) from refused
 
 
-def _again(caller: Caller, execution_id: UUID) -> Replayed:
+def _again(caller: Caller, execution_id: UUID) -> ReplayedRun:
     """Return the run that an earlier request began, when that is answered; raises as `run` does."""
     end = time.monotonic() + REPLAY_SECONDS
     while True:
         [execution] = db.read(caller, db.Query("runs/get", {"id": execution_id}, Execution))
         if execution.background:
-            return Replayed(_queued(execution))
+            return ReplayedRun(_queued(execution))
         if execution.finished_at:
             try:
-                return Replayed(told(caller, execution))
+                return ReplayedRun(told(caller, execution))
             except ApiError as error:
                 error.headers |= idempotency.REPLAYED
                 raise
@@ -165,49 +169,49 @@ def _again(caller: Caller, execution_id: UUID) -> Replayed:
         time.sleep(REPLAY_PAUSE_SECONDS)
 
 
-class HandedOver(Exception):
+class RunHandedOver(Exception):
     """The run waits for a person, whom nobody who waits for an answer waits for."""
 
 
-class _NobodyWaits:
+class HandOverToBackground:
     """Approvals of a run whose caller waits: it goes on in the background."""
 
     def __init__(self, asked: RunIn) -> None:
         self._limits = asked.limits(background=True)
 
-    def wait(self, journal: Journal, number: int, call: Call, seconds: int) -> NoReturn:
+    def wait(self, journal: Journal, number: int, call: ToolCall, seconds: int) -> NoReturn:
         """Hand the run over."""
         del number, call, seconds
         journal.hand_over(self._limits)
-        raise HandedOver
+        raise RunHandedOver
 
     def passed(self, number: int) -> None:
         """Nothing to note: no decision was ever there."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class StartedRun:
     """A run that is written down."""
 
     caller: RunCaller
     asked: RunIn
     warning: str | None
-    taken: Taken
-    begun: Begun | None
+    taken: ClaimedRun
+    begun: StartedStep | None
     """The first step, where the caller waits."""
 
-    def finish(self, model: Model, begun: Begun) -> Execution:
+    def finish(self, model: Model, begun: StartedStep) -> Execution:
         """Take the run to its end; raises HandedOver."""
         journal = Journal(self.caller, self.taken)
-        return conclude(journal, model, _NobodyWaits(self.asked), begun)
+        return conclude(journal, model, HandOverToBackground(self.asked), begun)
 
-    def queued(self) -> Queued:
+    def queued(self) -> QueuedRun:
         """Return what is told of a run in the background."""
         return _queued(self.taken, warning=self.warning)
 
 
-def _queued(run: Taken | Execution, warning: str | None = None) -> Queued:
-    return Queued(
+def _queued(run: ClaimedRun | Execution, warning: str | None = None) -> QueuedRun:
+    return QueuedRun(
         execution_id=run.id,
         agent_id=run.agent_id,
         agent_name=run.agent_name,
@@ -221,11 +225,11 @@ def _start(
     agent: AgentToRun,
     asked: RunIn,
     tenant: TenantLimits,
-    most: budget.Most,
-    key: idempotency.Key | None,
+    most: budgets.UsageBound,
+    key: idempotency.IdempotencyKey | None,
     *,
     in_background: bool,
-) -> _Started | UUID:
+) -> StartedRun | UUID:
     """Write a new run down, or return the id of the one that the key has begun before.
 
     Raises TooManyRuns.
@@ -257,9 +261,9 @@ def _start(
     if not in_background:
         first = journal.beginning(1, "model", None, None, limits["timeout_seconds"], most)
         first |= {"id": row["id"], "attempt": 1}
-        statements.append(db.Query("runs/begin_step", first, Begun))
+        statements.append(db.Query("runs/begin_step", first, StartedStep))
     if tenant.concurrent_runs is not None:
-        statements.insert(0, db.Query("runs/make_room", {"most": tenant.concurrent_runs}, Room))
+        statements.insert(0, db.Query("runs/make_room", {"most": tenant.concurrent_runs}, RunSlot))
     refusals = {"executions_have_room": TooManyRuns(limit=tenant.concurrent_runs)}
     if key is None:
         rows = db.write(caller, *statements, refusals=refusals)
@@ -271,12 +275,12 @@ def _start(
                 db.write(caller, statement, refusals=refusals)
             rows = transaction.commit(caller, statements[-1])
     fresh = {"attempt": 1, "crashes": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": 0}
-    taken = Taken(**row, **fresh, steps=0, seconds_left=limits["timeout_seconds"])
+    taken = ClaimedRun(**row, **fresh, steps=0, seconds_left=limits["timeout_seconds"])
     begun = None if in_background else rows[0]
-    return _Started(RunCaller(caller.tenant_id, taken.id), asked, warning, taken, begun)
+    return StartedRun(RunCaller(caller.tenant_id, taken.id), asked, warning, taken, begun)
 
 
-def _begun(stored: idempotency.Stored) -> UUID:
+def _begun(stored: idempotency.StoredResponse) -> UUID:
     if stored.execution_id is None:
         raise RuntimeError("a run's key has no run")
     return stored.execution_id
@@ -309,7 +313,7 @@ def work(run: RunCaller, owner: str, approvals: Approvals) -> Execution | None:
 
 
 def conclude(
-    journal: Journal, model: Model, approvals: Approvals, begun: Begun | None = None
+    journal: Journal, model: Model, approvals: Approvals, begun: StartedStep | None = None
 ) -> Execution:
     """Take a run that is ours to its end and return it; raises what `approvals` raise.
 
@@ -320,13 +324,13 @@ def conclude(
         [] if begun else journal.steps(),
         model,
         catalogue.load()[journal.run.model],
-        partial(tools.call, journal.caller),
+        partial(invocation.call, journal.caller),
         approvals,
         begun=begun,
     )
     try:
         end = loop.carry_on()
-    except NotOurs:
+    except LeaseLost:
         return journal.execution()
     execution = journal.end(end.status, end.stop_reason, end.response, loop.last)
     count("RunsCompleted" if execution.status == "completed" else "RunsNotCompleted")
@@ -340,7 +344,7 @@ def told(caller: Caller | RunCaller, execution: Execution) -> Run:
     ended it.
     """
     if execution.stop_reason == "budget_exceeded":
-        [refusal] = db.read(caller, db.Query("runs/refusal", {"id": execution.id}, Refusal))
+        [refusal] = db.read(caller, db.Query("runs/refusal", {"id": execution.id}, BudgetRefusal))
         details = {name: value for name, value in refusal.result.items() if name != "reason"}
         raise BudgetExceeded(**details, execution_id=execution.id)
     if execution.stop_reason == "budget_unavailable":

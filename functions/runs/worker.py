@@ -13,13 +13,13 @@ from aws_durable_execution_sdk_python.config import CallbackConfig, Duration
 from aws_durable_execution_sdk_python.exceptions import CallbackError, InvocationError
 
 from functions.runs import service
-from functions.runs.conversation import Call
-from functions.runs.journal import Journal
+from functions.runs.engine.journal import Journal
+from functions.runs.llm.messages import ToolCall
+from mini_agent.identity.callers import RunCaller
 from mini_agent.telemetry import logger, metrics
-from mini_agent.tenant import RunCaller
 
 
-class Woken(Exception):
+class ApprovalDecided(Exception):
     """A person has decided, or nobody has in time: the run is taken anew."""
 
 
@@ -34,7 +34,7 @@ class Callbacks:
         self._context = context
         self._known: dict[int, Any] = {}
 
-    def wait(self, journal: Journal, number: int, call: Call, seconds: int) -> NoReturn:
+    def wait(self, journal: Journal, number: int, call: ToolCall, seconds: int) -> NoReturn:
         """Write down what is waited for, and leave the processor until it is there."""
         callback = self._callback(number, seconds)
         journal.await_approval(
@@ -48,7 +48,7 @@ class Callbacks:
             callback.result()
         except CallbackError:
             logger.info("nobody decided in time")
-        raise Woken
+        raise ApprovalDecided
 
     def passed(self, number: int) -> None:
         """Ask for the callback that was waited for."""
@@ -71,7 +71,7 @@ def _work(event: dict[str, str], context: DurableContext) -> str:
     while True:
         try:
             over = service.work(run, owner, approvals)
-        except Woken:
+        except ApprovalDecided:
             continue
         except Exception as error:
             # What nobody foresaw: the engine calls again, some seconds later.

@@ -6,9 +6,10 @@ from fastapi import Query, Security
 
 from functions.secrets import service
 from functions.secrets.models import SecretIn, SecretName, SecretQuery, StoredSecret
-from mini_agent import api, errors
-from mini_agent.page import Page
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["secrets:read"])]
 Writer = Annotated[Caller, Security(api.authorize, scopes=["secrets:write"])]

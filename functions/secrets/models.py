@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, Secret, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
-from mini_agent.page import PageQuery
+from mini_agent.http.pagination import PageQuery
 
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from operator import attrgetter
-from pathlib import Path
 from uuid import UUID
 
 from redis import RedisError
 
-from mini_agent import db, ratelimit
+from mini_agent.data import db
+from mini_agent.http import rate_limit
 from mini_agent.telemetry import logger
 
 SECONDS = 30.0
@@ -21,7 +21,7 @@ SECONDS = 30.0
 BATCH = 200
 """Rows of a transaction, so that its locks are short: a run's steps go with it."""
 
-FORGET_USES = Path(ratelimit.__file__).parent / "lua" / "forget_uses.lua"
+FORGET_USES = rate_limit.SCRIPT.with_name("forget_uses.lua")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,15 +113,15 @@ def _count(query: str, **parameters: object) -> int:
 
 
 def _uses() -> Iterator[_Use]:
-    redis = ratelimit.client()
-    for name in redis.scan_iter(match=ratelimit.uses_name("*"), count=1000):
+    redis = rate_limit.client()
+    for name in redis.scan_iter(match=rate_limit.uses_name("*"), count=1000):
         tenant_id = UUID(name.decode().partition("{")[2].partition("}")[0])
         for key_id, microseconds in redis.hscan_iter(name, count=BATCH):
             yield _Use(tenant_id, key_id.decode(), microseconds.decode())
 
 
 def _forget(uses: list[_Use]) -> None:
-    forget = ratelimit.client().register_script(FORGET_USES.read_text())
+    forget = rate_limit.client().register_script(FORGET_USES.read_text())
     for tenant_id, of_tenant in groupby(uses, attrgetter("tenant_id")):
         pairs = [text for use in of_tenant for text in (use.key_id, use.microseconds)]
-        forget(keys=[ratelimit.uses_name(tenant_id)], args=pairs)
+        forget(keys=[rate_limit.uses_name(tenant_id)], args=pairs)

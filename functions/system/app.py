@@ -4,7 +4,8 @@ from fastapi import Response
 
 from functions.system import docs, service
 from functions.system.models import Health, Readiness
-from mini_agent import api, errors
+from mini_agent import errors
+from mini_agent.http import api
 
 router = api.router(public=True, tags=["System"])
 

@@ -7,9 +7,10 @@ from fastapi import Query, Request, Response, Security
 
 from functions.tools import service
 from functions.tools.models import Tool, ToolChange, ToolIn, ToolQuery
-from mini_agent import api, errors
-from mini_agent.page import Page
-from mini_agent.tenant import Caller
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.http.pagination import Page
+from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["tools:read"])]
 Writer = Annotated[Caller, Security(api.authorize, scopes=["tools:write"])]

@@ -17,8 +17,8 @@ from pydantic import (
 )
 
 from functions.tools import schemas
-from mini_agent.fields import Description, Name
-from mini_agent.page import PageQuery
+from mini_agent.http.fields import Description, Name
+from mini_agent.http.pagination import PageQuery
 from mini_agent.settings import settings
 
 MOST_HEADERS = 20

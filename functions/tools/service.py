@@ -6,9 +6,10 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from functions.tools.models import AgentName, Tool, ToolChange, ToolIn, ToolQuery
-from mini_agent import db, page
+from mini_agent.data import db
 from mini_agent.errors import DuplicateToolName, ToolInUse, ToolNotFound
-from mini_agent.tenant import Caller
+from mini_agent.http import pagination
+from mini_agent.identity.callers import Caller
 
 
 def create(caller: Caller, tool: ToolIn) -> Tool:
@@ -26,9 +27,9 @@ def get(caller: Caller, tool_id: UUID) -> Tool:
     return _one(db.read(caller, db.Query("tools/get", {"id": tool_id}, Tool)), tool_id)
 
 
-def list_page(caller: Caller, query: ToolQuery) -> page.Page[Tool]:
+def list_page(caller: Caller, query: ToolQuery) -> pagination.Page[Tool]:
     """Return a page of tools, oldest first."""
-    return page.fetch(caller, "tools", query, Tool)
+    return pagination.fetch(caller, "tools", query, Tool)
 
 
 def update(caller: Caller, tool_id: UUID, change: ToolChange) -> Tool:

@@ -5,7 +5,7 @@ from uuid import uuid4
 import psycopg
 
 from local.__main__ import PEPPERS
-from mini_agent import keys
+from mini_agent.identity import api_keys
 from tests.contract.conftest import LocalStack
 
 
@@ -14,11 +14,11 @@ def add_tenant(
     *,
     number_of_keys: int = 1,
     requests_per_minute: int = 1_000_000,
-    scopes: tuple[str, ...] = keys.SCOPES,
+    scopes: tuple[str, ...] = api_keys.SCOPES,
 ) -> list[str]:
     """Make a tenant, without a limit to speak of unless told, and return its keys."""
     [(version, pepper)] = PEPPERS.items()
-    tenant, made = uuid4(), [keys.generate() for _ in range(number_of_keys)]
+    tenant, made = uuid4(), [api_keys.generate() for _ in range(number_of_keys)]
     with admin(stack) as conn:
         conn.execute(
             "insert into app.tenants (id, name, requests_per_minute) values (%s, 'test', %s)",
@@ -31,9 +31,9 @@ def add_tenant(
             [
                 (
                     tenant,
-                    keys.digest(key, pepper),
+                    api_keys.digest(key, pepper),
                     version,
-                    keys.PREFIX,
+                    api_keys.PREFIX,
                     key[-4:],
                     list(scopes),
                 )

@@ -21,7 +21,7 @@ def rows(said: str, title: str) -> dict[str, list[str]]:
 
 def test_the_bench_tells_every_endpoint_every_cold_start_and_a_deep_history() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "local.bench", "--quick"],
+        [sys.executable, "-m", "scripts.bench", "--quick"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]},
         capture_output=True,

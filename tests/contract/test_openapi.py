@@ -11,7 +11,7 @@ import fastapi_offline
 import pytest
 
 from functions.system import docs
-from local.openapi import TARGET
+from scripts.openapi import TARGET
 from tests.contract.client import HttpClient
 from tests.contract.conftest import LocalStack
 from tests.contract.tenants import add_tenant

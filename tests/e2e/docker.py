@@ -19,8 +19,8 @@ from uuid import UUID
 
 import httpx
 
-from mini_agent import keys
-from mini_agent.tenant import Caller
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from tests.e2e.localstack import LAYERS, LOG, ROOT, SAM, Stack, deploy, run
 from tests.events import event
 
@@ -114,8 +114,8 @@ def wait_for(url: str, headers: Mapping[str, str] | None = None, *, seconds: flo
 
 def events(operators_key: UUID) -> dict[str, dict[str, Any]]:
     """Return an event for each function that others than a deployment or an engine call."""
-    caller = Caller(TENANT_A, TENANT_A, frozenset(keys.SCOPES), 100)
-    operator = Caller(keys.PLATFORM, operators_key, frozenset({keys.OPERATOR_SCOPE}), 100)
+    caller = Caller(TENANT_A, TENANT_A, frozenset(api_keys.SCOPES), 100)
+    operator = Caller(api_keys.PLATFORM, operators_key, frozenset({api_keys.OPERATOR_SCOPE}), 100)
     nobody = "00000000-0000-0000-0000-000000000000"
     asked = {"prompt": "Who is there?", "model": "gpt-4o"}
     return {

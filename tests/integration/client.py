@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.authorizer import app as authorizer
 from mini_agent.errors import ErrorBody
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.databases import configured
 from tests.events import Answer, Context, Handler, event, invoke
 

@@ -6,8 +6,8 @@ from logging import StreamHandler
 
 import pytest
 
+from mini_agent.identity.callers import Caller
 from mini_agent.telemetry import logger
-from mini_agent.tenant import Caller
 from tests.integration.client import Client
 
 

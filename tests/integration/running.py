@@ -7,36 +7,38 @@ from typing import Any, NoReturn
 
 import pytest
 
-from functions.runs import background, credentials, service, tools
-from functions.runs.conversation import Answer, Call, Conversation
-from functions.runs.journal import Journal
-from functions.runs.loop import Told
+from functions.runs import background, service
+from functions.runs.engine.journal import Journal
+from functions.runs.engine.loop import ToolResult
+from functions.runs.llm import credentials
+from functions.runs.llm.messages import ModelRequest, ModelResponse, ToolCall
 from functions.runs.models import Execution, ToolToRun
+from functions.runs.tools import invocation
 from mini_agent.errors import ServiceUnavailable
-from mini_agent.tenant import RunCaller
+from mini_agent.identity.callers import RunCaller
 
-Said = Answer | Exception | Callable[[Conversation], Answer]
+Said = ModelResponse | Exception | Callable[[ModelRequest], ModelResponse]
 
 
-def say(text: str = "Done", **fields: Any) -> Answer:
+def say(text: str = "Done", **fields: Any) -> ModelResponse:
     """An answer that ends a run."""
-    return replace(Answer(text, [], "stop", 10, 5), **fields)
+    return replace(ModelResponse(text, [], "stop", 10, 5), **fields)
 
 
-def ask_for(*names: str, arguments: Any = None) -> Answer:
+def ask_for(*names: str, arguments: Any = None) -> ModelResponse:
     """An answer that asks for tool calls."""
-    calls = [Call(f"call-{name}", name, arguments or {"q": name}) for name in names]
-    return Answer("", calls, "tool_calls", 10, 5, {"raw": "state"})
+    calls = [ToolCall(f"call-{name}", name, arguments or {"q": name}) for name in names]
+    return ModelResponse("", calls, "tool_calls", 10, 5, {"raw": "state"})
 
 
 class Model:
     """Says one thing after the other, and the last for ever."""
 
     def __init__(self, *script: Said) -> None:
-        self.script, self.asked = list(script), list[Conversation]()
+        self.script, self.asked = list(script), list[ModelRequest]()
         self.granted: list[int] = []
 
-    def ask(self, conversation: Conversation, *, max_tokens: int, seconds: float) -> Answer:
+    def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
         assert max_tokens > 0
         assert seconds > 0
         said = self.script.pop(0) if len(self.script) > 1 else self.script[0]
@@ -56,11 +58,11 @@ class Outside:
 
     def __call__(
         self, caller: RunCaller, tool: ToolToRun, arguments: dict[str, Any], seconds: float
-    ) -> Told:
+    ) -> ToolResult:
         assert caller.tenant_id
         assert seconds > 0
         self.calls.append((tool.name, arguments))
-        return Told(ok=True, content=self.does(tool.name))
+        return ToolResult(ok=True, content=self.does(tool.name))
 
 
 class Waiting(Exception):
@@ -73,7 +75,7 @@ class Waits:
     def __init__(self) -> None:
         self.passes: list[int] = []
 
-    def wait(self, journal: Journal, number: int, call: Call, seconds: int) -> NoReturn:
+    def wait(self, journal: Journal, number: int, call: ToolCall, seconds: int) -> NoReturn:
         journal.await_approval(
             number,
             tool=call.name,
@@ -111,7 +113,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, model: Model, outside: Outside) ->
     engine = Engine()
     with monkeypatch.context() as patch:
         patch.setattr(credentials, "model", lambda *_: model)
-        patch.setattr(tools, "call", outside)
+        patch.setattr(invocation, "call", outside)
         patch.setattr(background, "is_there", lambda: True)
         patch.setattr(background, "start", engine.start)
         yield engine

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.databases import configured
 from tests.integration.client import Client
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 PRELOADED = [
     *("tests.integration.running", "functions.tools.app", "functions.runs.app"),
-    *("functions.runs.providers", "hypothesis", "openai", "pydantic_ai.direct"),
+    *("functions.runs.llm.providers", "hypothesis", "openai", "pydantic_ai.direct"),
     *("pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
 ]
 """What a sandbox has imported when it begins; one list, since all tests share the fork server."""

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from local import backends, openapi
-from mini_agent import keys
-from mini_agent.tenant import Caller, Operator
+from local import backends
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller, Operator
+from scripts import openapi
 from tests.conftest import Connection, MakeTenant
 from tests.databases import connect
 from tests.events import Answer, uuid
@@ -79,7 +80,7 @@ def test_a_new_tenant_comes_with_a_key_that_may_do_all_that_tenants_can(
     [caller] = identified(key)
     assert caller
     assert (str(caller.tenant_id), str(caller.key_id)) == (tenant["id"], key_id)
-    assert caller.scopes == {*keys.SCOPES}
+    assert caller.scopes == {*api_keys.SCOPES}
     Client(caller).tool()
     [kept] = admin.execute("select k::text from app.api_keys k where id = %s", (key_id,)).fetchall()
     assert key not in kept[0]
@@ -127,7 +128,7 @@ def test_tenants_are_listed_oldest_first_in_pages_that_filters_narrow(
     operating: Client, make_tenant: MakeTenant
 ) -> None:
     made = [str(make_tenant(name).tenant_id) for name in ("A", "B", "A")]
-    everyone = [str(keys.PLATFORM), *made]
+    everyone = [str(api_keys.PLATFORM), *made]
     assert ids(operating("GET", TENANTS)) == everyone
     first = operating("GET", f"{TENANTS}?limit=3&include_total=true").json
     assert ([item["id"] for item in first["items"]], first["total"]) == (everyone[:3], 4)
@@ -317,7 +318,7 @@ def test_after_its_grace_a_deleted_tenant_stays_so(operating: Client, tenant: Ca
 
 
 def test_the_platforms_own_tenant_stays(operating: Client, operator: Caller) -> None:
-    details = {"tenant_id": str(keys.PLATFORM)}
+    details = {"tenant_id": str(api_keys.PLATFORM)}
     for method, way in (("POST", "/suspend"), ("DELETE", ""), ("DELETE", "?grace_days=0")):
         answer = operating(method, path_of(operator) + way)
         assert refused(answer) == (409, "TENANT_PROTECTED", details)
@@ -359,7 +360,7 @@ def test_a_tenants_key_has_all_scopes_and_90_days_unless_told_otherwise(
     operating: Client, tenant: Caller
 ) -> None:
     told = operating("POST", f"{path_of(tenant)}/keys", {"name": "all"}).json
-    assert told["scopes"] == [*keys.SCOPES]
+    assert told["scopes"] == [*api_keys.SCOPES]
     left = datetime.fromisoformat(told["expires_at"]) - datetime.now(UTC)
     assert timedelta(days=89, hours=23) < left <= timedelta(days=90)
 
@@ -547,16 +548,16 @@ def test_the_database_refuses_who_is_no_operator_whatever_the_authorizers_contex
     admin: Connection,
     operation: Operation,
 ) -> None:
-    scopes = tenant.scopes | {keys.OPERATOR_SCOPE}
+    scopes = tenant.scopes | {api_keys.OPERATOR_SCOPE}
     admin.execute(
         "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix, last_four,"
         " scopes) values (%s, %s, 'lesser', sha256('lesser'), 1, 'p', 'f', '{keys:write}')",
-        (keys.PLATFORM, uuid(2)),
+        (api_keys.PLATFORM, uuid(2)),
     )
     before = state(admin)
     for forged in (
         replace(tenant, scopes=scopes),
-        replace(tenant, scopes=scopes, tenant_id=keys.PLATFORM),
+        replace(tenant, scopes=scopes, tenant_id=api_keys.PLATFORM),
         replace(operator, tenant_id=tenant.tenant_id),
         replace(operator, key_id=uuid(2)),
         replace(operator, key_id=uuid(3)),
@@ -592,7 +593,9 @@ def test_an_operators_key_does_nothing_on_tenants_routes(
     run = client.run(agent)["execution_id"]
     for path in ("/tools", "/agents", "/history", "/secrets", "/usage", f"/executions/{run}"):
         assert operating("GET", path).error_code == "INSUFFICIENT_SCOPE"
-    forging = Client(replace(operator, scopes=frozenset({*keys.SCOPES, keys.OPERATOR_SCOPE})))
+    forging = Client(
+        replace(operator, scopes=frozenset({*api_keys.SCOPES, api_keys.OPERATOR_SCOPE}))
+    )
     for path in ("/tools", "/agents", "/history", "/secrets", "/usage"):
         assert forging("GET", path).json["items"] == []
     for path in (f"/tools/{tool['id']}", f"/agents/{agent['id']}", f"/history/{run}"):
@@ -658,7 +661,7 @@ def test_without_being_entered_as_operator_its_role_sees_no_tenant(
         for table in ("tenants", "api_keys", "executions", "usage_kept", "audit_log"):
             assert conn.execute(f"select from app.{table}").rowcount == 0
         conn.execute(*operator.entry())
-        assert conn.execute("select id from app.tenants").fetchall() == [(keys.PLATFORM,)]
+        assert conn.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
 
 
 @pytest.mark.parametrize("whose", [UUID(int=0), None])

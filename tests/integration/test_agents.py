@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from local import backends
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.events import Answer
 from tests.integration.client import AGENT, RUN, Client, ids, refused_fields

@@ -16,8 +16,8 @@ import pytest
 from functions.admin.app import handler as operators_room
 from functions.authorizer.app import handler as authorizer
 from local import backends
-from mini_agent import keys
-from mini_agent.tenant import Caller
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from tests.conftest import MakeTenant
 from tests.databases import Connection, configured, connect
 from tests.events import Answer, Context, event, invoke, uuid
@@ -628,7 +628,7 @@ def test_nobody_else_reads_it(
     assert entry["tenant_id"] == str(actors.tenant.tenant_id)
     assert (entry["action"], entry["target_id"]) == ("access.refused", "GET /api/v1/admin/audit")
     posing = make_tenant("posing")
-    claims = Caller(posing.tenant_id, posing.key_id, frozenset({keys.OPERATOR_SCOPE}), 100)
+    claims = Caller(posing.tenant_id, posing.key_id, frozenset({api_keys.OPERATOR_SCOPE}), 100)
     assert operating(claims).error_code == "INVALID_API_KEY"
 
 
@@ -800,7 +800,7 @@ def test_20_are_noted_however_many_try_at_once(
 
 # ── Keys that are refused ────────────────────────────────────────────────────────────────────────
 
-KEY = keys.generate()
+KEY = api_keys.generate()
 
 
 def send(key: str) -> dict[str, Any]:
@@ -850,7 +850,7 @@ def test_a_key_that_never_was_is_not_noted_nor_is_one_of_a_demo(
     make_tenant(key="tenant-a-key")
     admin.execute("update app.tenants set status = 'suspended'")
     with configured(profile="local"):
-        for key in (keys.generate(), "tenant-a-key", f"{KEY}x"):
+        for key in (api_keys.generate(), "tenant-a-key", f"{KEY}x"):
             assert effect(send(key)) == "Deny"
     assert refusals(admin) == 0
 

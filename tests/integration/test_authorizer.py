@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from functions.authorizer.app import handler
-from mini_agent import keys
 from mini_agent.errors import ServiceUnavailable
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
-from mini_agent.tenant import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
 from tests.events import Context
 from tests.integration.client import TOOL, Client
 
 ARN = "arn:aws:execute-api:eu-west-1:000000000000:api-id/live"
-KEY = keys.generate()
+KEY = api_keys.generate()
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def allowed(answer: Mapping[str, Any]) -> bool:
 def test_a_key_becomes_its_tenant_its_scopes_and_its_limit_in_strings(
     make_tenant: MakeTenant, authorizer: None
 ) -> None:
-    make_tenant("someone else", key=keys.generate())
+    make_tenant("someone else", key=api_keys.generate())
     caller = make_tenant(key=KEY, scopes=("tools:read", "history:read"), requests_per_minute=7)
     answer = authorize(KEY)
     assert allowed(answer)
@@ -158,7 +158,7 @@ def test_a_key_that_expires_later_is_valid(
 
 def test_an_unknown_key_is_refused(make_tenant: MakeTenant, authorizer: None) -> None:
     make_tenant(key=KEY)
-    assert not allowed(authorize(keys.generate()))
+    assert not allowed(authorize(api_keys.generate()))
 
 
 ILL_FORMED = {
@@ -170,7 +170,7 @@ ILL_FORMED = {
     "blanks": [f" {KEY}"],
     "list": [f"{KEY}, {KEY}"],
     "twice": [KEY, KEY],
-    "two": [KEY, keys.generate()],
+    "two": [KEY, api_keys.generate()],
     "sql": ["' or true --"],
     "nul": ["\0" * 47],
     "half a character": ["\ud800" * 47],
@@ -198,7 +198,7 @@ def test_no_part_of_a_key_is_ever_logged(
     with configured(database_host=str(tmp_path)), pytest.raises(ServiceUnavailable):
         authorize(KEY)
     assert "connection to the database lost" in log.getvalue()
-    assert KEY.removeprefix(keys.PREFIX)[:8] not in log.getvalue()
+    assert KEY.removeprefix(api_keys.PREFIX)[:8] not in log.getvalue()
 
 
 # ── The demo keys ────────────────────────────────────────────────────────────────────────────────

@@ -20,13 +20,15 @@ from botocore.crt import auth as crt_auth
 from moto import mock_aws
 from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped] # has no types
 
-from functions.runs import budget
+from functions.runs.engine import budgets
 from functions.sweep import service
 from local import backends
-from mini_agent import aws_auth, db, peppers, ratelimit
+from mini_agent.data import aws_auth, db
 from mini_agent.errors import ServiceUnavailable
+from mini_agent.http import rate_limit
+from mini_agent.identity import peppers
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
-from mini_agent.tenant import Caller
 from tests.databases import configured
 from tests.events import uuid
 from tests.tls import HOST, Authority, front
@@ -146,7 +148,7 @@ def test_each_connection_to_the_cache_has_a_token_of_its_own_after_16_minutes(
         "redis_user": "map-api",
     }
     with configured(**with_iam):
-        provider = ratelimit.client().connection_pool.connection_kwargs["credential_provider"]
+        provider = rate_limit.client().connection_pool.connection_kwargs["credential_provider"]
     user, first = provider.get_credentials()
     clock.forward(minutes=16)
     _, second = provider.get_credentials()
@@ -204,14 +206,14 @@ def cache_user(redis_server: backends.Server) -> Iterator[redis.Redis]:
 def admit_over_tls(host: str, port: int) -> dict[str, str]:
     """Ask the limiter as a function does; raises ServiceUnavailable without an answer."""
     caller = Caller(uuid(1), uuid(2), frozenset(), 100)
-    ratelimit._closed_until = 0.0
+    rate_limit._closed_until = 0.0
     with configured(
         database_auth="iam",
         redis_url=f"rediss://{host}:{port}",
         redis_cache="map",
         redis_user="map-api",
     ):
-        return ratelimit.admit(caller, required=True)
+        return rate_limit.admit(caller, required=True)
 
 
 def test_budgets_work_with_what_the_caches_user_may_do(
@@ -227,7 +229,7 @@ def test_budgets_work_with_what_the_caches_user_may_do(
     ]
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
         for told, answer in steps:
-            assert budget._run(uuid(1), *told) == answer
+            assert budgets._run(uuid(1), *told) == answer
 
 
 def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from functions.migrate import app
 from local import backends
-from mini_agent import keys
-from mini_agent.tenant import Caller
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from tests.databases import Connection, configured, database_of_its_own
 from tests.events import Context
 from tests.integration.client import Client, identified
@@ -26,7 +26,7 @@ def caller_of(key: str) -> Caller:
 def test_the_key_returned_is_an_operators_for_90_days(operator: Caller) -> None:
     made = bootstrap()
     caller = caller_of(made["key"])
-    assert (caller.tenant_id, str(caller.key_id)) == (keys.PLATFORM, made["key_id"])
+    assert (caller.tenant_id, str(caller.key_id)) == (api_keys.PLATFORM, made["key_id"])
     assert caller.scopes == {"platform:admin", "keys:write", "audit:read"}
     left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
     assert timedelta(days=89, hours=23) < left <= timedelta(days=90)
@@ -56,5 +56,5 @@ def test_the_key_is_kept_nowhere_and_the_audit_log_tells_that_it_was_made(
         "select tenant_id, actor, target_id, l::text from app.audit_log l"
         " where action = 'key.created'"
     ).fetchall()
-    assert entry[:3] == (keys.PLATFORM, "platform", made["key_id"])
+    assert entry[:3] == (api_keys.PLATFORM, "platform", made["key_id"])
     assert made["key"] not in entry[3]

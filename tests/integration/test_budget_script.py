@@ -23,7 +23,7 @@ from redis import Redis
 from redis.commands.core import Script
 from redis.crc import key_slot
 
-from functions.runs import budget
+from functions.runs.engine import budgets
 from local import backends
 
 LEASE, DAY, MONTH = 100, 86_400, 30 * 86_400
@@ -278,7 +278,7 @@ def test_no_order_of_events_overdraws_a_budget_or_leaves_the_books_apart(
     redis: Redis, steps: int
 ) -> None:
     class Machine(Budgets):
-        script = redis.register_script(budget.SCRIPT.read_text())
+        script = redis.register_script(budgets.SCRIPT.read_text())
 
     Machine.redis = redis
     run_state_machine_as_test(
@@ -299,7 +299,7 @@ class Tenant:
     """The script's keys of one tenant, with a budget of 1000 tokens on the first of all days."""
 
     def __init__(self, redis: Redis) -> None:
-        self.redis, self.script = redis, redis.register_script(budget.SCRIPT.read_text())
+        self.redis, self.script = redis, redis.register_script(budgets.SCRIPT.read_text())
         name = f"budget:{{{uuid4()}}}"
         self.keys = [name, f"{name}:open"]
 

@@ -14,20 +14,22 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from functions.runs import budget, journal, models
-from functions.runs.catalogue import CatalogueModel
-from functions.runs.conversation import Answer as Said
-from functions.runs.conversation import (
-    Call,
-    Conversation,
+from functions.runs import models
+from functions.runs.engine import budgets, journal
+from functions.runs.llm.catalogue import CatalogueModel
+from functions.runs.llm.messages import (
+    ModelRequest,
     ProviderError,
-    Result,
+    ToolCall,
+    ToolReturn,
     ToolSpec,
     Turn,
 )
-from functions.runs.models import Books
+from functions.runs.llm.messages import ModelResponse as Said
+from functions.runs.models import BudgetLedger
 from local import backends
-from mini_agent import db, ratelimit
+from mini_agent.data import db
+from mini_agent.http import rate_limit
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
 from tests.events import Answer, uuid
@@ -131,9 +133,9 @@ def count(admin: Connection, table: str) -> int:
     return int(found)
 
 
-def in_postgres(client: Client) -> Books:
+def in_postgres(client: Client) -> BudgetLedger:
     assert client.caller
-    [books] = db.read(client.caller, db.Query("runs/books", {}, Books))
+    [books] = db.read(client.caller, db.Query("runs/books", {}, BudgetLedger))
     return books
 
 
@@ -168,19 +170,19 @@ def next_month() -> str:
 
 
 def test_every_text_that_is_sent_counts_its_bytes_and_every_part_a_little_more() -> None:
-    asked = Conversation(
+    asked = ModelRequest(
         "instructions",
         "prömpt\ud800",
         [ToolSpec("tool", "describes", {"type": "object"})],
         [
             Turn(
                 Said("not sent", [], "tool_calls", 1, 1, {"sent": "state"}),
-                [Result(Call("id", "tool", {"not": "sent"}), "content")],
+                [ToolReturn(ToolCall("id", "tool", {"not": "sent"}), "content")],
             )
         ],
     )
     entry = CatalogueModel("openai", "m", 1000, Decimal("2.5"), Decimal(10))
-    found = budget.most(Model(), entry, asked, 200)
+    found = budgets.most(Model(), entry, asked, 200)
     parts: list[object] = [
         "instructions",
         "prömptxxx",
@@ -363,7 +365,7 @@ def test_a_changed_budget_holds_at_once_for_runs_in_the_background_too(
     for _ in range(2):
         assert background(client, agent, max_tokens=1000).status == 202
 
-    def lowers(_: Conversation) -> Said:
+    def lowers(_: ModelRequest) -> Said:
         limit(admin, tokens_per_day=20)
         return ask_for("plain")
 
@@ -395,7 +397,7 @@ def test_a_failed_call_and_a_cancelled_run_hold_nothing_any_more(
     assert post(client, agent).status == 502
     assert_the_books_agree(client, redis)
 
-    def cancels(_: Conversation) -> Said:
+    def cancels(_: ModelRequest) -> Said:
         path = f"/executions/{run.execution_id}/cancel"
         assert client("POST", path).status == 200
         return running.say()
@@ -427,7 +429,7 @@ def test_what_redis_forgets_is_made_anew_with_what_is_under_way(
     limit(admin, tokens_per_day=tokens + 14)
     left: list[int] = []
 
-    def meanwhile(_: Conversation) -> Said:
+    def meanwhile(_: ModelRequest) -> Said:
         for _again in range(2):
             redis.flushall()
             refused = post(client, agent)
@@ -456,7 +458,7 @@ def test_a_cancelled_run_whose_call_is_under_way_is_not_forgotten(
     tokens, _ = most(client, agent, admin)
     limit(admin, tokens_per_day=tokens)
 
-    def cancels(_: Conversation) -> Said:
+    def cancels(_: ModelRequest) -> Said:
         admin.execute("update app.executions set status = 'cancelled', finished_at = now()")
         redis.flushall()
         assert post(client, agent).status == 402
@@ -480,7 +482,7 @@ def test_a_worker_that_dies_holds_its_reservation_until_its_lease_is_over(
     limit(admin, tokens_per_day=tokens + 50)
     monkeypatch.setattr(journal, "LEASE_SECONDS", 1)
 
-    def dies(_: Conversation) -> Said:
+    def dies(_: ModelRequest) -> Said:
         raise Crash
 
     model.script = [dies]
@@ -505,7 +507,7 @@ def test_an_end_that_redis_did_not_hear_of_is_found_when_the_lease_is_over(
     limit(admin, tokens_per_day=1_000_000)
     monkeypatch.setattr(journal, "LEASE_SECONDS", 0)
     with monkeypatch.context() as patched:
-        patched.setattr(budget, "settle", lambda *_: None)
+        patched.setattr(budgets, "settle", lambda *_: None)
         assert post(client, agent, timeout_seconds=1).status == 200
     assert in_redis(client, redis)["tokens"] == "0"
     time.sleep(2.1)
@@ -526,7 +528,7 @@ def test_an_attempt_that_another_has_overtaken_has_no_say_in_the_books(
     assert background(client, agent).status == 202
     [run] = engine.queued
 
-    def overtaken(_: Conversation) -> Said:
+    def overtaken(_: ModelRequest) -> Said:
         model.script = [running.say("The later one")]
         over = engine.work(run)
         assert over
@@ -550,14 +552,14 @@ def test_while_redis_is_away_a_run_waits_a_while_and_then_fails(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(budget, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(budgets, "PATIENCE_SECONDS", 0.5)
     limit(admin, tokens_per_day=1_000_000)
     with (
         backends.redis(tmp_path / "redis") as own,
         configured(redis_url=f"unix://{own.socket}"),
     ):
 
-        def comes_back(_: Conversation) -> Said:
+        def comes_back(_: ModelRequest) -> Said:
             own.stop()
             return ask_for("plain")
 
@@ -571,7 +573,7 @@ def test_while_redis_is_away_a_run_waits_a_while_and_then_fails(
         assert (run["status"], run["stop_reason"]) == ("failed", "budget_unavailable")
         assert len(model.asked) == 1
         own.start()
-        ratelimit._closed_until = 0.0
+        rate_limit._closed_until = 0.0
         model.script = [running.say()]
         assert post(client, agent).status == 200
         assert in_postgres(client).tokens == 30
@@ -656,7 +658,7 @@ def test_a_call_that_began_without_a_budget_counts_for_the_first_one(
     """Even one that is not seen yet when the books are made: they last a moment at first."""
     tokens, _ = most(client, agent, admin)
 
-    def meanwhile(_: Conversation) -> Said:
+    def meanwhile(_: ModelRequest) -> Said:
         limit(admin, tokens_per_day=tokens + 10)
         assert post(client, agent).json["details"]["left"] == 10
         return running.say()
@@ -693,7 +695,7 @@ def test_the_cache_needs_these_commands_and_no_more(
 
 def use_the_script(client: Redis) -> None:
     """Everything it can do; raises NoPermissionError."""
-    script = client.register_script(budget.SCRIPT.read_text())
+    script = client.register_script(budgets.SCRIPT.read_text())
     keys = ["budget:{t}", "budget:{t}:open"]
     asked: list[str | int] = [100, 200, "since", "maker", 10, 10, 1, 1, 1000, ""]
     try:
@@ -715,8 +717,8 @@ def send(path: str, client: Client) -> tuple[int, str]:
     """Run an agent, with patience: a busy machine is no outage."""
     with (
         patch.object(models, "WAITED_SECONDS", 120),
-        patch.object(budget, "PEEK_SECONDS", 60),
-        patch.object(budget, "PATIENCE_SECONDS", 60),
+        patch.object(budgets, "PEEK_SECONDS", 60),
+        patch.object(budgets, "PATIENCE_SECONDS", 60),
     ):
         answer = client("POST", path, RUN | SMALL | {"timeout_seconds": 120})
     return answer.status, answer.text

@@ -12,10 +12,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from functions.runs import calls, credentials
-from functions.runs.loop import Told
+from functions.runs.engine.loop import ToolResult
+from functions.runs.llm import credentials
+from functions.runs.tools import http_tool
 from mini_agent.errors import ServiceUnavailable
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer
@@ -51,9 +52,9 @@ def call(
     seconds: float = 5.0,
     plain: bool = True,
     **fields: Any,
-) -> Told:
-    endpoint = calls.Endpoint.model_validate({"method": method, "url": url, **fields})
-    return calls.call(
+) -> ToolResult:
+    endpoint = http_tool.Endpoint.model_validate({"method": method, "url": url, **fields})
+    return http_tool.call(
         endpoint, parameters, arguments or {}, secrets or {}, seconds=seconds, plain=plain
     )
 
@@ -63,7 +64,7 @@ def only(web: Web) -> Seen:
     return seen
 
 
-def not_called(told: Told, web: Web, why: str) -> None:
+def not_called(told: ToolResult, web: Web, why: str) -> None:
     assert not told.ok
     assert told.content.startswith("The tool was not called. ")
     assert why in told.content
@@ -77,7 +78,7 @@ def test_arguments_go_into_the_url_and_the_rest_as_a_query_or_as_json(
 ) -> None:
     arguments = {"id": 7, "q": "a&b=ü", "n": 1.5, "yes": True, "tags": ["x", 2], "by": {"a": None}}
     told = call(f"{web.url}/items/{{id}}", arguments | {"none": None}, method=method)
-    assert told == Told(ok=True, content="hello")
+    assert told == ToolResult(ok=True, content="hello")
     seen = only(web)
     assert seen.method == method
     assert seen.headers["user-agent"] == "mini-agent-platform"
@@ -201,8 +202,8 @@ def test_headers_are_sent_with_the_secrets_that_they_name(web: Web) -> None:
         "X-Plain": "{id} {{x}}",
     }
     secrets = {"user": "{{secret:pass.word_1-x}}", "pass.word_1-x": r"\1\g<0>"}
-    endpoint = calls.Endpoint(method="GET", url=web.url, headers=headers)
-    assert calls.secrets_named(endpoint) == sorted(secrets)
+    endpoint = http_tool.Endpoint(method="GET", url=web.url, headers=headers)
+    assert http_tool.secrets_named(endpoint) == sorted(secrets)
     assert call(web.url, {"id": 1}, headers=headers, secrets=secrets).ok
     sent = only(web).headers
     assert sent["authorization"] == r"Basic {{secret:pass.word_1-x}}:\1\g<0>"
@@ -293,7 +294,7 @@ def test_no_other_document_is_loaded_for_a_schema(web: Web) -> None:
 def test_an_answer_that_is_no_success_is_told_with_its_status(web: Web, status: int) -> None:
     web.answers = lambda _: reply("no such thing", status)
     told = call(web.url)
-    assert told == Told(
+    assert told == ToolResult(
         ok=False, content=f"The call failed with HTTP status {status}.\nno such thing"
     )
     web.answers = lambda _: reply("", status)
@@ -310,7 +311,7 @@ def test_of_an_error_no_more_is_told_than_its_beginning(web: Web) -> None:
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_an_answer_without_a_text_worked(web: Web, status: int) -> None:
     web.answers = lambda _: reply("", status)
-    assert call(web.url) == Told(ok=True, content=f"It worked ({status}, nothing to read).")
+    assert call(web.url) == ToolResult(ok=True, content=f"It worked ({status}, nothing to read).")
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ def test_an_answer_that_is_no_text_is_told_as_such(web: Web, body: bytes) -> Non
 
 def test_an_answer_in_utf_8_is_told_without_a_mark_before_it(web: Web) -> None:
     web.answers = lambda _: reply("\ufeffü🤖")
-    assert call(web.url) == Told(ok=True, content="ü🤖")
+    assert call(web.url) == ToolResult(ok=True, content="ü🤖")
 
 
 def test_an_answer_may_have_256_kb_and_no_more(web: Web) -> None:
@@ -386,7 +387,9 @@ def test_a_slow_endpoint_is_given_up_in_the_shorter_time(
     web.answers = lambda _: web.dripping([b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1000])
     began = time.monotonic()
     told = call(web.url, seconds=seconds, timeout_seconds=timeout_seconds)
-    assert told == Told(ok=False, content="The call failed. There was no full answer in time.")
+    assert told == ToolResult(
+        ok=False, content="The call failed. There was no full answer in time."
+    )
     limit = min(seconds, timeout_seconds)
     assert limit - 0.05 < time.monotonic() - began < limit + 0.6
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from functions.tools.app import handler
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.databases import configured
 from tests.events import invoke
 

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 import pytest
 
-from mini_agent import db, keys
-from mini_agent.tenant import Caller
+from mini_agent.data import db
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
 from tests.events import Answer, Context, event
@@ -96,7 +97,7 @@ def test_an_authorizer_context_that_is_not_ours_counts_as_none(
 def test_a_route_takes_its_one_scope_and_no_other(
     make_tenant: MakeTenant, method: str, path: str, body: object, scope: str, status: int
 ) -> None:
-    others = tuple(name for name in keys.SCOPES if name != scope)
+    others = tuple(name for name in api_keys.SCOPES if name != scope)
     refused = called(make_tenant(scopes=others), method, path, body)
     assert (refused.status, refused.error_code) == (403, "INSUFFICIENT_SCOPE")
     assert refused.json["details"] == {"required_scope": scope}

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from functions.history import service
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.events import Answer
 from tests.integration.client import Client, ids, refused_fields

@@ -12,8 +12,9 @@ import pytest
 from starlette.responses import Response
 
 from functions.tools.models import ToolIn
-from mini_agent import db, idempotency
-from mini_agent.tenant import Caller
+from mini_agent.data import db
+from mini_agent.http import idempotency
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured, enter
 from tests.events import Answer, uuid
@@ -43,8 +44,8 @@ def count(admin: Connection, table: str) -> int:
 
 
 @pytest.fixture
-def key() -> idempotency.Key:
-    return idempotency.Key("POST /somewhere", "key-1", b"body")
+def key() -> idempotency.IdempotencyKey:
+    return idempotency.IdempotencyKey("POST /somewhere", "key-1", b"body")
 
 
 class Made:
@@ -197,7 +198,7 @@ def test_an_answer_that_is_an_error_is_not_kept(client: Client, admin: Connectio
 
 
 def test_an_error_that_a_route_answers_itself_is_not_kept_either(
-    tenant: Caller, admin: Connection, key: idempotency.Key
+    tenant: Caller, admin: Connection, key: idempotency.IdempotencyKey
 ) -> None:
     async def refuse() -> Response:
         db.write(tenant, CREATE["a"])
@@ -266,9 +267,9 @@ def test_a_refusal_of_the_database_leaves_the_connection_to_the_next_request(
 
 
 def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
-    tenant: Caller, admin: Connection, key: idempotency.Key
+    tenant: Caller, admin: Connection, key: idempotency.IdempotencyKey
 ) -> None:
-    def begin(number: int) -> idempotency.Stored | None:
+    def begin(number: int) -> idempotency.StoredResponse | None:
         with db.joined() as transaction:
             stored = idempotency.claim(tenant, key, uuid(number))
             if stored is None:

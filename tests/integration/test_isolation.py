@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from local import openapi
+from scripts import openapi
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer

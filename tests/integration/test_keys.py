@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from mini_agent import keys
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
-from mini_agent.tenant import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.events import Answer
 from tests.integration.client import Client, identified, ids, refused_fields
@@ -71,7 +71,7 @@ def test_a_new_key_is_told_once_and_works_with_the_scopes_it_was_given(client: C
     answer = client("POST", "/keys", {"name": " Reader ", "scopes": ["tools:read", "runs:read"]})
     new = answer.json
     assert (answer.status, new.keys()) == (201, TOLD | {"key"})
-    assert keys.is_well_formed(new["key"])
+    assert api_keys.is_well_formed(new["key"])
     assert (new["name"], new["scopes"]) == ("Reader", ["runs:read", "tools:read"])
     assert new["key"].startswith(new["prefix"])
     assert new["key"].endswith(new["last_four"])
@@ -96,7 +96,7 @@ def test_the_database_keeps_a_digest_by_the_newest_pepper_and_no_key(
     row = admin.execute(
         "select digest, pepper_version from app.api_keys where id = %s", (new["id"],)
     ).fetchone()
-    assert row == (keys.digest(new["key"], settings().key_peppers[2].get_secret_value()), 2)
+    assert row == (api_keys.digest(new["key"], settings().key_peppers[2].get_secret_value()), 2)
     assert new["key"] not in str(stored(admin))
 
 
@@ -143,7 +143,7 @@ def test_a_key_expires_after_90_days_or_those_asked_for(
         ({"name": "a" * 101}, "body.name"),
         ({"name": "a\0"}, "body.name"),
         ({"key": "map_live_mine"}, "body.key"),
-        ({"tenant_id": str(keys.PLATFORM)}, "body.tenant_id"),
+        ({"tenant_id": str(api_keys.PLATFORM)}, "body.tenant_id"),
         ({"id": str(uuid4())}, "body.id"),
     ],
     ids=ascii,
@@ -167,7 +167,7 @@ def test_a_key_makes_no_key_that_may_do_more_than_itself(make: Make, admin: Conn
         (["tools:write"], "tools:write"),
         (["tools:read", "tools:write", "agents:read"], "tools:write"),
         (["agents:read", "tools:write"], "agents:read"),
-        (list(keys.SCOPES), "agents:read"),
+        (list(api_keys.SCOPES), "agents:read"),
         (["platform:admin"], "platform:admin"),
     ):
         assert missing(maker("POST", "/keys", {"name": "more", "scopes": scopes})) == first
@@ -207,13 +207,13 @@ def test_an_operators_key_alone_gives_what_operators_may_and_for_the_platform_al
     assert made.status == 201
     [caller] = identified(made.json["key"])
     assert caller
-    assert caller.tenant_id == keys.PLATFORM
+    assert caller.tenant_id == api_keys.PLATFORM
     assert caller.scopes == {*body["scopes"]}
     assert missing(Client(operator)("POST", "/keys", READER)) == "tools:read"
     found = admin.execute(
         "select distinct tenant_id from app.api_keys where 'platform:admin' = any (scopes)"
     ).fetchall()
-    assert found == [(keys.PLATFORM,)]
+    assert found == [(api_keys.PLATFORM,)]
 
 
 # ── A key in place of another ────────────────────────────────────────────────────────────────────
@@ -416,7 +416,7 @@ def test_keys_are_listed_oldest_first_by_pages_and_by_name(client: Client, make:
 
 
 def test_keys_are_managed_by_those_that_may(make_tenant: MakeTenant) -> None:
-    every_other = tuple(scope for scope in keys.SCOPES if scope != "keys:write")
+    every_other = tuple(scope for scope in api_keys.SCOPES if scope != "keys:write")
     client = Client(make_tenant(scopes=every_other))
     for method, path, body in (
         ("POST", "/keys", READER),
@@ -451,7 +451,7 @@ def test_a_request_sent_again_makes_no_second_key_and_tells_the_first_no_more(
 
 
 def test_what_only_looks_like_a_key_is_stored_as_it_was_told(client: Client) -> None:
-    new = keys.generate()
+    new = api_keys.generate()
     descriptions = [
         f"{new[:-1]}{'0' if new[-1] != '0' else '1'}",
         f'say "{new}"',
@@ -493,8 +493,8 @@ def test_what_was_done_to_keys_is_in_the_audit_log_without_what_they_are_known_b
 def test_no_key_is_in_any_log_or_row_whatever_goes_wrong(
     client: Client, make: Make, admin: Connection, log: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = keys.generate()
-    monkeypatch.setattr(keys, "generate", lambda: key)
+    key = api_keys.generate()
+    monkeypatch.setattr(api_keys, "generate", lambda: key)
     admin.execute("revoke insert on app.audit_log from map_api")
     try:
         assert client("POST", "/keys", READER).status == 500

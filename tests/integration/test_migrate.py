@@ -12,7 +12,8 @@ from psycopg import sql
 from functions.authorizer import app as authorizer
 from functions.migrate import app as migrate
 from local import backends
-from mini_agent import keys, queries
+from mini_agent.data import queries
+from mini_agent.identity import api_keys
 from tests.conftest import Connection
 from tests.databases import configured, connect
 from tests.events import Context
@@ -154,7 +155,7 @@ def test_the_local_profile_gets_two_tenants_with_the_keys_of_the_contract(
         names = empty.execute("select name from app.tenants order by name").fetchall()
         assert names == [("A",), ("B",), ("Platform",)]
         scopes = empty.execute("select distinct scopes from app.api_keys").fetchall()
-        assert scopes == [(list(keys.SCOPES),)]
+        assert scopes == [(list(api_keys.SCOPES),)]
 
 
 def test_the_local_keys_follow_the_newest_pepper(empty: Connection) -> None:
@@ -169,5 +170,5 @@ def test_the_local_keys_follow_the_newest_pepper(empty: Connection) -> None:
 
 def test_no_other_profile_gets_a_tenant_but_the_platforms_own(empty: Connection) -> None:
     migrate.run()
-    assert empty.execute("select id from app.tenants").fetchall() == [(keys.PLATFORM,)]
+    assert empty.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
     assert empty.execute("select count(*) from app.api_keys").fetchone() == (0,)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from functions.runs import outbound
-from functions.runs.outbound import Failed, Refused, Reply
+from functions.runs.tools import egress
+from functions.runs.tools.egress import EgressFailed, EgressRefused, Reply
 from tests.integration.web import PUBLIC, Network, Web, reply, watched
 from tests.tls import Authority
 
@@ -173,9 +173,9 @@ def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """Who trusts the authority, as the environment of OpenSSL has it."""
     with monkeypatch.context() as environment:
         environment.setenv("SSL_CERT_FILE", str(authority.root))
-        outbound._tls.cache_clear()
+        egress._tls.cache_clear()
         yield
-    outbound._tls.cache_clear()
+    egress._tls.cache_clear()
 
 
 @pytest.fixture
@@ -196,13 +196,13 @@ def web(network: Network) -> Iterator[Web]:
 
 def get(url: str, **options: Any) -> Reply:
     asked: dict[str, Any] = {"headers": {}, "body": None, "seconds": 5.0}
-    return outbound.fetch("GET", url, **asked | options)
+    return egress.fetch("GET", url, **asked | options)
 
 
 # ── What is refused ─────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("url", HOSTILE.values(), ids=HOSTILE)
 def test_no_connection_is_made_to_a_hostile_url(network: Network, url: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         get(url)
     assert network.connected == []
 
@@ -213,7 +213,7 @@ def test_no_connection_is_made_to_a_name_with_an_address_that_is_not_public(
 ) -> None:
     for addresses in ([address], [PUBLIC, address], [address, PUBLIC]):
         network.names["hidden.example"] = [addresses]
-        with pytest.raises(Refused):
+        with pytest.raises(EgressRefused):
             get("https://hidden.example/")
     assert network.connected == []
 
@@ -235,7 +235,7 @@ def test_no_connection_is_made_to_a_hostile_url_that_a_redirect_leads_to(
     location = url.replace("\r\n", " ")
     answer = [f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode()]
     public.answers = lambda _: answer
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         get("https://localhost/")
     assert network.connected == [(PUBLIC, 443)]
     assert len(public.seen) == 1
@@ -255,7 +255,7 @@ def test_a_redirect_back_to_a_name_that_leads_elsewhere_now_is_refused(
 ) -> None:
     network.names["localhost"] = [[PUBLIC], ["169.254.169.254"]]
     public.answers = lambda _: reply(status=302, Location="/again")
-    with pytest.raises(Refused, match="not public"):
+    with pytest.raises(EgressRefused, match="not public"):
         get("https://localhost/")
     assert network.connected == [(PUBLIC, 443)]
 
@@ -287,18 +287,18 @@ NOT_EVEN_LOCALLY = {
 def test_where_private_addresses_are_allowed_metadata_and_the_runtime_are_not(
     network: Network, web: Web, url: str
 ) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         get(url, plain=True)
     assert network.connected == []
     web.answers = lambda _: reply(status=307, Location=url)
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         get(web.url, plain=True)
     assert network.connected == [("127.0.0.1", web.port)]
 
 
 def test_a_private_address_over_http_is_for_the_setting_alone(network: Network, web: Web) -> None:
     assert get(f"{web.url}/x?y=1", plain=True).body == b"hello"
-    with pytest.raises(Refused):
+    with pytest.raises(EgressRefused):
         get(f"{web.url}/x?y=1")
     assert [seen.path for seen in web.seen] == ["/x?y=1"]
 
@@ -311,7 +311,7 @@ def test_a_public_host_is_asked_over_tls_by_its_name(network: Network, public: W
     context.sni_callback = lambda _, name, __: names.append(name)
     public.answers = lambda _: reply("found", 404, Content_Type="application/json")
     asked = {"headers": {"X-A": "b"}, "body": b"{}"}
-    got = outbound.fetch("POST", "https://LOCALHOST./a%20b?c=d#e", **asked, seconds=5)  # type: ignore[arg-type]  # the names are right
+    got = egress.fetch("POST", "https://LOCALHOST./a%20b?c=d#e", **asked, seconds=5)  # type: ignore[arg-type]  # the names are right
     assert got == Reply(404, "application/json", b"found")
     [seen] = public.seen
     assert (seen.method, seen.path, seen.body) == ("POST", "/a%20b?c=d", b"{}")
@@ -323,11 +323,11 @@ def test_a_certificate_for_another_name_or_of_nobody_known_gets_no_request(
     network: Network, public: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network.names["other.example"] = [[PUBLIC]]
-    with pytest.raises(Failed, match="certificate"):
+    with pytest.raises(EgressFailed, match="certificate"):
         get("https://other.example/")
     monkeypatch.delenv("SSL_CERT_FILE")
-    outbound._tls.cache_clear()
-    with pytest.raises(Failed, match="certificate"):
+    egress._tls.cache_clear()
+    with pytest.raises(EgressFailed, match="certificate"):
         get("https://localhost/")
     assert public.seen == []
 
@@ -345,7 +345,7 @@ def test_a_host_that_is_away_is_a_failure(
     network: Network, names: dict[str, list[list[str]]]
 ) -> None:
     network.names = names
-    with pytest.raises(Failed):
+    with pytest.raises(EgressFailed):
         get("https://gone.example/")
 
 
@@ -367,7 +367,7 @@ def test_three_redirects_are_followed_and_a_fourth_refused(web: Web) -> None:
     )
     assert get(f"{web.url}/3", plain=True).body == b"there"
     web.seen.clear()
-    with pytest.raises(Refused, match="redirects"):
+    with pytest.raises(EgressRefused, match="redirects"):
         get(f"{web.url}/4", plain=True)
     assert [seen.path for seen in web.seen] == ["/4", "/3", "/2", "/1"]
 
@@ -375,7 +375,7 @@ def test_three_redirects_are_followed_and_a_fourth_refused(web: Web) -> None:
 def test_only_a_get_follows_redirects(web: Web) -> None:
     web.answers = lambda _: reply("moved", 307, Location="/elsewhere")
     for method in ("POST", "PUT", "PATCH", "DELETE"):
-        got = outbound.fetch(method, web.url, headers={}, body=None, seconds=5, plain=True)
+        got = egress.fetch(method, web.url, headers={}, body=None, seconds=5, plain=True)
         assert (got.status, got.body) == (307, b"moved")
     assert {seen.path for seen in web.seen} == {"/"}
 
@@ -401,7 +401,7 @@ def test_headers_go_no_further_than_the_origin_they_were_for(network: Network, w
 def test_an_answer_may_be_as_large_as_the_cap_and_no_larger(web: Web) -> None:
     web.answers = lambda _: reply(b"x" * 1000)
     assert len(get(web.url, plain=True, most_bytes=1000).body) == 1000
-    with pytest.raises(Failed, match="larger than 999"):
+    with pytest.raises(EgressFailed, match="larger than 999"):
         get(web.url, plain=True, most_bytes=999)
 
 
@@ -427,7 +427,7 @@ ENDLESS = {
 @pytest.mark.parametrize(("head", "chunk"), ENDLESS.values(), ids=ENDLESS)
 def test_an_endless_answer_is_hung_up_on(web: Web, head: bytes, chunk: bytes) -> None:
     web.answers = lambda _: endless(head, chunk)
-    with pytest.raises(Failed):
+    with pytest.raises(EgressFailed):
         get(web.url, plain=True, seconds=1)
     assert web.hung_up.wait(5)
 
@@ -454,7 +454,7 @@ def test_an_answer_that_drips_in_ends_at_the_deadline(
 
     server.answers = drip
     began = time.monotonic()
-    with pytest.raises(Failed, match="in time"):
+    with pytest.raises(EgressFailed, match="in time"):
         get(url, plain=not secured, seconds=0.4)
     assert 0.35 < time.monotonic() - began < 1
 
@@ -466,9 +466,12 @@ def test_a_host_that_says_nothing_is_given_up_at_the_deadline(web: Web) -> None:
 
     web.answers = silent
     began = time.monotonic()
-    with pytest.raises(Failed, match="in time"):
+    with pytest.raises(EgressFailed, match="in time"):
         get(web.url, plain=True, seconds=0.3)
-    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(Failed, match="in time"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(EgressFailed, match="in time"),
+    ):
         get(f"https://127.0.0.1:{mute.getsockname()[1]}/", plain=True, seconds=0.3)
     assert time.monotonic() - began < 1.5
 
@@ -484,7 +487,7 @@ def test_a_name_server_that_says_nothing_is_given_up_at_the_deadline(
 
     monkeypatch.setattr("socket.getaddrinfo", hang)
     began = time.monotonic()
-    with pytest.raises(Failed, match="in time"):
+    with pytest.raises(EgressFailed, match="in time"):
         get("https://public.example/", seconds=0.3)
     over.set()
     assert time.monotonic() - began < 1
@@ -497,7 +500,7 @@ def test_redirects_share_one_deadline(web: Web) -> None:
 
     web.answers = slow
     began = time.monotonic()
-    with pytest.raises(Failed, match="in time"):
+    with pytest.raises(EgressFailed, match="in time"):
         get(web.url, plain=True, seconds=0.6)
     assert time.monotonic() - began < 1
 
@@ -515,12 +518,12 @@ BROKEN = {
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_a_broken_answer_is_a_failure_and_no_half_answer(web: Web, data: bytes) -> None:
     web.answers = lambda _: [data]
-    with pytest.raises(Failed):
+    with pytest.raises(EgressFailed):
         get(web.url, plain=True)
 
 
 def test_a_header_that_would_be_two_is_not_sent(web: Web) -> None:
-    with pytest.raises(Failed):
+    with pytest.raises(EgressFailed):
         get(web.url, plain=True, headers={"X-A": "b\r\nX-C: d"})
     assert web.seen == []
 
@@ -531,4 +534,4 @@ def test_no_thread_and_no_connection_is_left_behind(network: Network, public: We
     for timer in own:
         timer.join(1)
     assert not [timer for timer in own if timer.is_alive()]
-    assert isinstance(outbound._tls(), ssl.SSLContext)
+    assert isinstance(egress._tls(), ssl.SSLContext)

@@ -13,8 +13,8 @@ from functions.agents.models import AgentQuery
 from functions.audit.models import AuditQuery
 from functions.history.models import HistoryQuery
 from functions.tools.models import ToolQuery
-from mini_agent import page
-from mini_agent.tenant import Caller
+from mini_agent.http import pagination
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.integration.client import Client, ids, refused_fields
 
@@ -22,7 +22,7 @@ LISTS = ["tools", "agents", "history", "audit"]
 NEWEST_FIRST = {"history", "audit"}
 TABLES = {"history": "executions", "audit": "audit_log"}
 """Of the lists that are not called as their tables are."""
-QUERIES: dict[str, type[page.PageQuery]] = {
+QUERIES: dict[str, type[pagination.PageQuery]] = {
     "tools": ToolQuery,
     "agents": AgentQuery,
     "history": HistoryQuery,
@@ -231,6 +231,6 @@ def test_a_forged_cursor_to_a_time_that_cannot_be_is_refused(
 ) -> None:
     filters: dict[str, Any] = QUERIES[room]().filters()
     position = struct.pack(">q16s", microseconds, UUID(int=0).bytes)
-    sealed = position + page._seal(tenant, room, filters)(position)
+    sealed = position + pagination._seal(tenant, room, filters)(position)
     cursor = base64.urlsafe_b64encode(sealed).decode()
     assert refused_fields(client("GET", f"/{room}?cursor={cursor}")) == {"query.cursor"}

@@ -19,9 +19,9 @@ import pytest
 
 from functions.tools.models import Tool, ToolIn
 from local import backends
-from mini_agent import db
+from mini_agent.data import db
 from mini_agent.errors import DuplicateToolName
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.conftest import MakeTenant
 from tests.databases import Connection, configured, database_of_its_own, enter, new_tenant
 

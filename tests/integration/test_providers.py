@@ -14,15 +14,15 @@ from typing import Any, Literal
 import boto3
 import pytest
 
-from functions.runs import providers
-from functions.runs.catalogue import CatalogueModel
-from functions.runs.conversation import (
-    Answer,
-    Call,
-    Conversation,
+from functions.runs.llm import providers
+from functions.runs.llm.catalogue import CatalogueModel
+from functions.runs.llm.messages import (
     Model,
+    ModelRequest,
+    ModelResponse,
     ProviderError,
-    Result,
+    ToolCall,
+    ToolReturn,
     ToolSpec,
     Turn,
 )
@@ -53,7 +53,7 @@ WEATHER = ToolSpec(
     {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 )
 ODD = ToolSpec("Wetter für heute?", "Weather as well.", None)
-ASKED = Conversation("Be brief.", PROMPT, [WEATHER, ODD])
+ASKED = ModelRequest("Be brief.", PROMPT, [WEATHER, ODD])
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Provider:
     fake: Fake
     model: Model
 
-    def ask(self, asked: Conversation = ASKED, *, seconds: float = 20) -> Answer:
+    def ask(self, asked: ModelRequest = ASKED, *, seconds: float = 20) -> ModelResponse:
         return self.model.ask(asked, max_tokens=50, seconds=seconds)
 
     def fail(self, seconds: float = 20) -> ProviderError:
@@ -154,12 +154,12 @@ def test_a_tool_loop_of_three_steps_hands_back_calls_and_results(start: Start) -
     assert first.finish == "tool_calls"
     [oslo] = first.calls
     assert (oslo.name, oslo.arguments) == ("weather", {"city": "Oslo"})
-    turns = [Turn(journaled(first), [Result(oslo, "rain")])]
+    turns = [Turn(journaled(first), [ToolReturn(oslo, "rain")])]
 
     second = provider.ask(conversation(turns))
     odd, rome = second.calls
     assert (second.text, odd.name, odd.arguments) == ("And now", ODD.name, {})
-    turns.append(Turn(journaled(second), [Result(odd, "nothing"), Result(rome, "sun")]))
+    turns.append(Turn(journaled(second), [ToolReturn(odd, "nothing"), ToolReturn(rome, "sun")]))
 
     last = provider.ask(conversation(turns))
     assert (last.text, last.calls, last.finish) == ("Rain in Oslo, sun in Rome.", [], "stop")
@@ -180,7 +180,7 @@ def test_a_tool_that_the_model_invents_comes_back_as_it_wrote_it(start: Start) -
     answer = provider.ask()
     [invented] = answer.calls
     assert (invented.name, invented.arguments) == ("rm -rf /", {"now": True})
-    provider.ask(conversation([Turn(journaled(answer), [Result(invented, "no such tool")])]))
+    provider.ask(conversation([Turn(journaled(answer), [ToolReturn(invented, "no such tool")])]))
     [asked, told] = exchanged(provider.name, provider.fake.requests[1].body)
     assert asked == ("call", invented.id, "rm_-rf__", {"now": True})
     assert told == ("result", invented.id, "no such tool")
@@ -192,7 +192,7 @@ def test_arguments_that_are_no_object_come_back_as_text(start: Start, arguments:
     answer = provider.ask()
     [asked] = answer.calls
     assert asked.arguments == arguments
-    provider.ask(conversation([Turn(journaled(answer), [Result(asked, "no object")])]))
+    provider.ask(conversation([Turn(journaled(answer), [ToolReturn(asked, "no object")])]))
     told = exchanged(provider.name, provider.fake.requests[1].body)[1]
     assert told == ("result", asked.id, "no object")
 
@@ -311,15 +311,15 @@ def wire(tool: ToolSpec) -> str:
     return providers.wire_names(ASKED.tools)[tool.name]
 
 
-def conversation(turns: list[Turn]) -> Conversation:
-    return Conversation(ASKED.instructions, ASKED.prompt, ASKED.tools, turns)
+def conversation(turns: list[Turn]) -> ModelRequest:
+    return ModelRequest(ASKED.instructions, ASKED.prompt, ASKED.tools, turns)
 
 
-def journaled(answer: Answer) -> Answer:
+def journaled(answer: ModelResponse) -> ModelResponse:
     """The answer as the journal gives it back: through JSON."""
-    return Answer(
+    return ModelResponse(
         answer.text,
-        [Call(c.id, c.name, c.arguments) for c in answer.calls],
+        [ToolCall(c.id, c.name, c.arguments) for c in answer.calls],
         answer.finish,
         answer.input_tokens,
         answer.output_tokens,

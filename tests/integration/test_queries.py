@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local import backends
-from mini_agent import queries
+from mini_agent.data import queries
 from tests.databases import connect, numbered, query_names
 
 ROOT = Path(__file__).parents[2]

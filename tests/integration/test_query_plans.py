@@ -9,8 +9,9 @@ import pytest
 
 from functions.migrate import app as migrate
 from local import backends
-from mini_agent import keys, queries
-from mini_agent.tenant import Caller, Operator
+from mini_agent.data import queries
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller, Operator
 from tests.databases import (
     Connection,
     configured,
@@ -209,7 +210,7 @@ def operating(postgres: backends.Server, tenant: Caller) -> Iterator[Connection]
     """A transaction of an operator's."""
     with configured(database_name="plans", database_user="map_migrator"):
         made = migrate.handler({"bootstrap": "plans"}, Context())
-    operator = Operator(keys.PLATFORM, UUID(made["key_id"]), frozenset(), 100)
+    operator = Operator(api_keys.PLATFORM, UUID(made["key_id"]), frozenset(), 100)
     with connect(postgres, "map_operator", "plans") as conn, conn.transaction():
         conn.execute(*operator.entry())
         yield conn

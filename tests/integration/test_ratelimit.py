@@ -26,10 +26,10 @@ from redis.crc import key_slot
 from functions.runs.app import handler as runs
 from functions.tools.app import handler as tools
 from local import backends
-from mini_agent import ratelimit
 from mini_agent.errors import RateLimitExceeded
+from mini_agent.http import rate_limit
+from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings as mini_agent_settings
-from mini_agent.tenant import Caller
 from tests.conftest import MakeTenant
 from tests.events import Answer, invoke
 
@@ -51,7 +51,7 @@ def redis(redis_server: backends.Server) -> Iterator[Redis]:
 
 def admitted(caller: Caller) -> bool:
     try:
-        ratelimit.admit(caller, required=True)
+        rate_limit.admit(caller, required=True)
     except RateLimitExceeded:
         return False
     return True
@@ -76,10 +76,10 @@ def flood(
     """A process: asks from as many threads as requests, all at once; its clock is off."""
     with (
         clock_off_by(clock_off),
-        patch.object(ratelimit, "TIMEOUT_SECONDS", 30),  # this counts; it does not hurry
+        patch.object(rate_limit, "TIMEOUT_SECONDS", 30),  # this counts; it does not hurry
         ThreadPoolExecutor(requests) as pool,
     ):
-        ratelimit.client()
+        rate_limit.client()
 
         def ask(_: int) -> bool:
             together.wait()
@@ -115,9 +115,9 @@ def test_a_caller_whose_clock_is_off_is_told_what_the_others_are(
     caller = make_tenant(requests_per_minute=2)
     assert admitted(caller)
     with clock_off_by(clock_off):
-        assert ratelimit.admit(caller, required=True)["X-RateLimit-Remaining"] == "0"
+        assert rate_limit.admit(caller, required=True)["X-RateLimit-Remaining"] == "0"
         with pytest.raises(RateLimitExceeded) as refusal:
-            ratelimit.admit(caller, required=True)
+            rate_limit.admit(caller, required=True)
     assert refusal.value.headers["Retry-After"] in {"59", "60"}
     assert not admitted(caller)
 
@@ -131,13 +131,13 @@ def test_a_tenants_flood_takes_nothing_from_another_tenant(make_tenant: MakeTena
 def test_refused_requests_use_no_quota_and_waiting_retry_after_is_enough(
     make_tenant: MakeTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ratelimit, "WINDOW_SECONDS", 1)
+    monkeypatch.setattr(rate_limit, "WINDOW_SECONDS", 1)
     caller = make_tenant(requests_per_minute=3)
     assert [admitted(caller) for _ in range(3)] == [True] * 3
     filled = time.monotonic()
     while time.monotonic() < filled + 0.8:  # were these counted, the window would stay full
         with pytest.raises(RateLimitExceeded) as refusal:
-            ratelimit.admit(caller, required=True)
+            rate_limit.admit(caller, required=True)
     time.sleep(int(refusal.value.headers["Retry-After"]))
     assert [admitted(caller) for _ in range(4)] == [True, True, True, False]
 
@@ -159,7 +159,7 @@ def test_a_lost_script_is_loaded_again_without_a_failure_or_a_lost_count(
 @pytest.fixture(scope="module")
 def window(redis: Redis) -> Script:
     """The script, told the time (seconds, microseconds) instead of asking the server."""
-    source = ratelimit.SCRIPT.read_text()
+    source = rate_limit.SCRIPT.read_text()
     told = source.replace("redis.call('TIME')", "{ARGV[5], ARGV[6]}")
     assert told != source
     return redis.register_script(told)
@@ -315,7 +315,7 @@ def test_what_redis_holds_of_a_tenant_lies_in_its_own_slot_and_leaves_by_itself(
 ) -> None:
     callers = [make_tenant(), make_tenant()]
     for caller in callers * 2:
-        ratelimit.admit(caller, required=True)
+        rate_limit.admit(caller, required=True)
     seconds = {"": 60, ":keys": 600}  # the window; ten times as long as the sweep may take
     names = {
         f"ratelimit:{{{caller.tenant_id}}}{end}".encode() for caller in callers for end in seconds
@@ -335,7 +335,7 @@ def test_a_key_is_noted_when_it_is_let_in_and_not_when_it_is_refused(
     refused = replace(caller, key_id=uuid4())
     before, _ = redis.time()
     assert [admitted(caller), admitted(refused)] == [True, False]
-    noted: dict[Any, Any] = redis.hgetall(ratelimit.uses_name(caller.tenant_id))
+    noted: dict[Any, Any] = redis.hgetall(rate_limit.uses_name(caller.tenant_id))
     [(key_id, microseconds)] = noted.items()
     assert key_id.decode() == str(caller.key_id)
     assert before <= int(microseconds) / SECOND <= redis.time()[0] + 1
@@ -346,11 +346,11 @@ def test_a_key_is_noted_when_it_is_let_in_and_not_when_it_is_refused(
 
 def forget() -> None:
     """Be a new sandbox, as far as the limiter goes."""
-    ratelimit.client().close()
-    ratelimit.client.cache_clear()
-    ratelimit._script.cache_clear()
+    rate_limit.client().close()
+    rate_limit.client.cache_clear()
+    rate_limit._script.cache_clear()
     mini_agent_settings.cache_clear()
-    ratelimit._closed_until = 0.0
+    rate_limit._closed_until = 0.0
 
 
 PointAt = Callable[[str], None]
@@ -389,7 +389,7 @@ def assert_goes_on_without_redis(caller: Caller, usual: float) -> None:
     this machine a pause."""
     slow = []
     for _ in range(3):
-        ratelimit._closed_until = 0.0
+        rate_limit._closed_until = 0.0
         milliseconds, answer = timed(caller)
         slow.append(milliseconds)
         assert answer.status == 200
@@ -397,16 +397,16 @@ def assert_goes_on_without_redis(caller: Caller, usual: float) -> None:
         assert "x-ratelimit-remaining" not in answer.headers  # unknown, so not told
     assert median(slow) < usual + 150
     assert median(timed(caller)[0] for _ in range(5)) < usual + 20, "meanwhile nobody waits"
-    for closed_until in (0.0, ratelimit._closed_until):
-        ratelimit._closed_until = closed_until
+    for closed_until in (0.0, rate_limit._closed_until):
+        rate_limit._closed_until = closed_until
         refused = invoke(runs, "POST", RUN, ASK, caller)
         assert (refused.status, refused.error_code) == (503, "SERVICE_UNAVAILABLE")
         assert refused.json["details"] == {"reason": "rate_limiter"}
-        assert int(refused.headers["retry-after"]) >= ratelimit.BREAK_SECONDS
+        assert int(refused.headers["retry-after"]) >= rate_limit.BREAK_SECONDS
 
 
 def assert_back_to_normal(caller: Caller) -> None:
-    deadline = time.monotonic() + ratelimit.BREAK_SECONDS + 1
+    deadline = time.monotonic() + rate_limit.BREAK_SECONDS + 1
     while "x-ratelimit-remaining" not in timed(caller)[1].headers:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from functions.authorizer.app import identify
-from functions.runs import mock
-from functions.runs.conversation import Answer as ModelAnswer
+from functions.runs.llm import mock
+from functions.runs.llm.messages import ModelResponse as ModelAnswer
 from local import backends
-from mini_agent import db, keys
+from mini_agent.data import db
+from mini_agent.identity import api_keys
 from tests.conftest import MakeTenant
 from tests.databases import Connection, configured
 from tests.events import Answer, uuid
@@ -240,7 +241,7 @@ def test_no_transaction_is_open_while_the_model_thinks(
         seen.append(open_transactions(admin))
         return ModelAnswer("An answer", [], "stop", 1, 1)
 
-    monkeypatch.setattr(mock.Mock, "ask", ask)
+    monkeypatch.setattr(mock.MockModel, "ask", ask)
     client.run(agent)
     assert seen == [0]
     assert db._connection
@@ -251,7 +252,7 @@ def test_no_transaction_is_open_while_the_model_thinks(
 def test_the_authorizer_asks_once_and_writes_nothing(
     wire: Wire, admin: Connection, make_tenant: MakeTenant
 ) -> None:
-    key = keys.generate()
+    key = api_keys.generate()
     make_tenant(key=key)
     admin.execute("alter role map_authorizer set default_transaction_read_only = on")
     try:
@@ -259,7 +260,7 @@ def test_the_authorizer_asks_once_and_writes_nothing(
             assert identify([key]) is not None  # connects
             assert wire.trips(lambda: identify([key])) == (1, 0)
             # Was it a key once? Nothing is written for one that never was.
-            assert wire.trips(lambda: identify([keys.generate()])) == (2, 0)
+            assert wire.trips(lambda: identify([api_keys.generate()])) == (2, 0)
             assert wire.trips(lambda: identify([f"{key}x"])) == (0, 0)
     finally:
         admin.execute("alter role map_authorizer reset default_transaction_read_only")

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from local import backends
-from mini_agent.tenant import Caller
+from mini_agent.identity.callers import Caller
 from tests.databases import Connection, connect, enter
 from tests.integration.test_catalogue import API_MAY
 

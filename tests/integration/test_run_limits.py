@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from functions.runs.conversation import Answer as Said
-from functions.runs.conversation import Conversation
+from functions.runs.llm.messages import ModelRequest
+from functions.runs.llm.messages import ModelResponse as Said
 from local import backends
-from mini_agent import ratelimit
 from mini_agent.errors import ServiceUnavailable
-from mini_agent.tenant import Caller
+from mini_agent.http import rate_limit
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
 from tests.events import Answer, uuid
@@ -109,7 +109,7 @@ def test_while_redis_is_away_no_run_is_let_through_uncounted(
 ) -> None:
     with configured(redis_url=f"unix://{redis_server.socket}.not-there"):
         with pytest.raises(ServiceUnavailable) as away:
-            ratelimit.admit_run(tenant, 5)
+            rate_limit.admit_run(tenant, 5)
         assert away.value.details == {"reason": "rate_limiter"}
 
 
@@ -138,7 +138,7 @@ def test_queued_and_running_runs_count_and_others_do_not(
     assert post(other, other.agent()).status == 200
     seen: list[int] = []
 
-    def meanwhile(_: Conversation) -> Said:
+    def meanwhile(_: ModelRequest) -> Said:
         seen.append(post(client, agent).status)
         return ask_for("guarded")
 

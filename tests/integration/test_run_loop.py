@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from functions.runs.conversation import Conversation, ProviderError
-from functions.runs.journal import Journal, NotOurs
+from functions.runs.engine.journal import Journal, LeaseLost
+from functions.runs.llm.messages import ModelRequest, ProviderError
 from functions.sweep.app import handler as sweep
-from mini_agent.tenant import RunCaller
+from mini_agent.identity.callers import RunCaller
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer, Context
@@ -177,9 +177,9 @@ def test_a_run_whose_time_is_over_is_a_deadline_exceeded(
     client: Client, agent: dict[str, Any], engine: Engine, model: Model, monkeypatch: Any
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("functions.runs.loop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("functions.runs.engine.loop.time.monotonic", lambda: now[0])
 
-    def slow(_: Conversation) -> Any:
+    def slow(_: ModelRequest) -> Any:
         now[0] += 9
         return ask_for("plain")
 
@@ -284,7 +284,7 @@ def test_a_crash_repeats_no_finished_step_and_no_tool_that_may_not_be_repeated(
         if not alive[0] and len(calls) == dies_at + 1 and where == "in the call":
             raise Crash
 
-    def think(conversation: Conversation) -> Any:
+    def think(conversation: ModelRequest) -> Any:
         call(f"model {len(conversation.turns)}")
         return script[len(conversation.turns)]
 
@@ -326,7 +326,7 @@ def test_a_crash_repeats_no_finished_step_and_no_tool_that_may_not_be_repeated(
 def test_a_run_that_always_crashes_is_given_up(
     client: Client, agent: dict[str, Any], engine: Engine, model: Model
 ) -> None:
-    def die(_: Conversation) -> Any:
+    def die(_: ModelRequest) -> Any:
         raise Crash
 
     model.script = [die]
@@ -346,7 +346,7 @@ def test_three_deliveries_of_one_start_are_one_run(
 ) -> None:
     run = queue(client, agent, engine)
 
-    def meanwhile(_: Conversation) -> Any:
+    def meanwhile(_: ModelRequest) -> Any:
         assert engine.work(run, "a second engine") is None
         return say()
 
@@ -367,7 +367,7 @@ def test_a_suspended_tenants_run_calls_nothing_more(
 ) -> None:
     waiting, running = (queue(client, agent, engine) for _ in range(2))
 
-    def suspended(_: Conversation) -> Any:
+    def suspended(_: ModelRequest) -> Any:
         admin.execute("update app.tenants set status = 'suspended'")
         return ask_for("plain")
 
@@ -573,7 +573,7 @@ def test_an_owner_comes_back_at_once_and_another_after_the_lease(
     second = Journal.take(run, "second")
     assert second
     assert Journal.take(run, "first") is None
-    with pytest.raises(NotOurs):
+    with pytest.raises(LeaseLost):
         first.begin(1, "model", seconds=1)
     second.begin(1, "model", seconds=1)
 

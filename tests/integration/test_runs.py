@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from functions.runs import catalogue
+from functions.runs.llm import catalogue
 from tests.conftest import Connection
 from tests.integration.client import RUN, Client, refused_fields
 

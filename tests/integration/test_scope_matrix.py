@@ -14,9 +14,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from local import backends, openapi
-from mini_agent import keys, minting
-from mini_agent.tenant import Caller
+from local import backends
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
+from scripts import openapi
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer
@@ -27,7 +28,7 @@ PUBLIC = {"GET /health", "GET /ready"}
 WITHOUT_DATABASE = {"GET /api/v1/models"}
 """What a key that has just ended may still read, while API Gateway keeps the authorizer's word."""
 
-SCOPES = (*keys.SCOPES, keys.OPERATOR_SCOPE)
+SCOPES = (*api_keys.SCOPES, api_keys.OPERATOR_SCOPE)
 HERE, ELSEWHERE = uuid4(), uuid4()
 LIVING = ("own", "foreign", "operator's", "in its overlap")
 ENDED = ("revoked", "expired", "after its overlap")
@@ -42,8 +43,8 @@ class Holder:
 
     @property
     def tenant_id(self) -> UUID:
-        if self.kind == "operator's" or self.scope == keys.OPERATOR_SCOPE:
-            return keys.PLATFORM
+        if self.kind == "operator's" or self.scope == api_keys.OPERATOR_SCOPE:
+            return api_keys.PLATFORM
         return ELSEWHERE if self.kind == "foreign" else HERE
 
 
@@ -51,7 +52,8 @@ HOLDERS = [
     Holder(kind, scope)
     for kind in (*LIVING, *ENDED)
     for scope in SCOPES
-    if scope != keys.OPERATOR_SCOPE or kind not in {"own", "foreign"}  # which no tenant can have
+    if scope != api_keys.OPERATOR_SCOPE
+    or kind not in {"own", "foreign"}  # which no tenant can have
 ]
 
 
@@ -106,7 +108,7 @@ class World:
 
 def made(admin: Connection, tenant_id: UUID, *scopes: str) -> tuple[str, str]:
     """Return a new key of a tenant, and its id."""
-    key, fields = minting.mint()
+    key, fields = api_keys.mint()
     admin.execute(
         "insert into app.api_keys (tenant_id, name, scopes, id, digest, pepper_version, prefix,"
         " last_four) values (%s, 'matrix', %s, %s, %s, %s, %s, %s)",
@@ -119,15 +121,15 @@ def made(admin: Connection, tenant_id: UUID, *scopes: str) -> tuple[str, str]:
 def world(
     postgres: backends.Server, redis_server: backends.Server, admin: Connection
 ) -> Iterator[World]:
-    for tenant_id in (HERE, ELSEWHERE, keys.PLATFORM):
+    for tenant_id in (HERE, ELSEWHERE, api_keys.PLATFORM):
         admin.execute(
             "insert into app.tenants (id, name, requests_per_minute) values (%s, 'matrix', 1000000)"
             " on conflict (id) do update set requests_per_minute = 1000000",
             (tenant_id,),
         )
     roots = [
-        made(admin, HERE, *keys.SCOPES)[0],
-        made(admin, keys.PLATFORM, *SCOPES)[0],
+        made(admin, HERE, *api_keys.SCOPES)[0],
+        made(admin, api_keys.PLATFORM, *SCOPES)[0],
     ]
     held = {holder: made(admin, holder.tenant_id, holder.scope) for holder in HOLDERS}
     with configured(secrets_key="local:" + base64.urlsafe_b64encode(bytes(32)).decode()):
@@ -135,7 +137,7 @@ def world(
         here, platform, *before = [c for c in identified(*roots, *texts) if c]
         clients = Client(here), Client(platform)
         for holder, (_, key_id) in held.items():
-            keeper = clients[holder.tenant_id == keys.PLATFORM]
+            keeper = clients[holder.tenant_id == api_keys.PLATFORM]
             match holder.kind:
                 case "revoked":
                     assert keeper("DELETE", f"/keys/{key_id}").status == 204
@@ -182,7 +184,7 @@ def example(operation: Operation, scope: str) -> object:
     [content] = operation.told["requestBody"]["content"].values()
     name = content["schema"]["$ref"].rpartition("/")[2]
     body: dict[str, Any] = DOCUMENT["components"]["schemas"][name]["examples"][0]
-    return body | ({"scopes": [scope]} if "scopes" in body and scope in keys.SCOPES else {})
+    return body | ({"scopes": [scope]} if "scopes" in body and scope in api_keys.SCOPES else {})
 
 
 def ask(operation: Operation, caller: Caller, scope: str, values: dict[str, str]) -> Answer:
@@ -266,7 +268,7 @@ def test_a_key_that_has_ended_stops_at_once_though_the_authorizers_word_is_kept(
 
 @pytest.mark.parametrize(
     "operation",
-    [o for o in OPERATIONS if o.scopes and o.scopes != [keys.OPERATOR_SCOPE]],
+    [o for o in OPERATIONS if o.scopes and o.scopes != [api_keys.OPERATOR_SCOPE]],
     ids=str,
 )
 def test_what_the_first_tenant_has_is_for_keys_of_others_as_if_it_were_nowhere(

@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from mini_agent import sealing
+from mini_agent.data import encryption
 from mini_agent.errors import ServiceUnavailable
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
@@ -37,7 +37,7 @@ def kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         key = boto3.client("kms", REGION).create_key()["KeyMetadata"]["Arn"]
         with configured(secrets_key=f"kms:{key}"):
             yield
-    sealing._client.cache_clear()
+    encryption._client.cache_clear()
 
 
 @pytest.fixture(params=["locally", "kms"])
@@ -83,19 +83,19 @@ def test_a_stored_value_opens_for_its_tenant_and_name_as_it_was_sent(
     for value in ("x", "a\r\nb\tc ~!", "s" * 4000):
         assert client("PUT", "/secrets/search", {"value": f" {value}\n"}).status == 200
         [(tenant_id, text)] = sealed(admin)
-        assert sealing.unseal(tenant_id, "search", text) == value
+        assert encryption.decrypt(tenant_id, "search", text) == value
 
 
 def test_the_same_value_is_never_sealed_the_same(sealed_somehow: None) -> None:
     tenant = uuid4()
-    assert sealing.seal(tenant, "a", VALUE) != sealing.seal(tenant, "a", VALUE)
+    assert encryption.encrypt(tenant, "a", VALUE) != encryption.encrypt(tenant, "a", VALUE)
 
 
 def test_what_is_sealed_opens_for_no_other_tenant_name_or_key_and_in_no_other_form(
     sealed_somehow: None,
 ) -> None:
     tenant = uuid4()
-    text = sealing.seal(tenant, "search", VALUE)
+    text = encryption.encrypt(tenant, "search", VALUE)
     changed = text[:-1] + bytes([text[-1] ^ 1])
     for moved in (
         (uuid4(), "search", text),
@@ -104,11 +104,11 @@ def test_what_is_sealed_opens_for_no_other_tenant_name_or_key_and_in_no_other_fo
         (tenant, "search", text[:5]),
         (tenant, "search", b""),
     ):
-        with pytest.raises(sealing.NotSealedForThis):
-            sealing.unseal(*moved)
-    with configured(secrets_key=local_key()), pytest.raises(sealing.NotSealedForThis):
-        sealing.unseal(tenant, "search", text)
-    assert sealing.unseal(tenant, "search", text) == VALUE
+        with pytest.raises(encryption.DecryptionFailed):
+            encryption.decrypt(*moved)
+    with configured(secrets_key=local_key()), pytest.raises(encryption.DecryptionFailed):
+        encryption.decrypt(tenant, "search", text)
+    assert encryption.decrypt(tenant, "search", text) == VALUE
 
 
 def test_without_a_key_or_without_kms_nothing_is_stored(
@@ -123,7 +123,7 @@ def test_without_a_key_or_without_kms_nothing_is_stored(
         assert refused.json["details"] == {"reason": "secrets"}
     assert sealed(admin) == []
     with configured(secrets_key=""), pytest.raises(ServiceUnavailable):
-        sealing.unseal(uuid4(), "search", b"")
+        encryption.decrypt(uuid4(), "search", b"")
 
 
 @pytest.mark.parametrize(

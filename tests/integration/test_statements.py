@@ -15,7 +15,8 @@ import pytest
 from functions.authorizer.app import handler as authorizer
 from functions.sweep.app import handler as sweep
 from local import backends
-from mini_agent import keys, queries
+from mini_agent.data import queries
+from mini_agent.identity import api_keys
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured, connect, numbered, query_names
 from tests.events import Context
@@ -75,7 +76,7 @@ def use_everything(client: Client, key: str) -> None:
     """Every operation, with its refusals that come from the database."""
     with configured(database_user="map_authorizer"):
         arn = "arn:aws:execute-api:eu-west-1:000000000000:api/live/GET/api/v1/tools"
-        for sent, effect in ((key, "Allow"), (keys.generate(), "Deny")):
+        for sent, effect in ((key, "Allow"), (api_keys.generate(), "Deny")):
             answer = authorizer({"methodArn": arn, "headers": {"X-API-KEY": sent}}, Context())
             assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
     tool, unused = client.tool(), client.tool("unused")
@@ -193,7 +194,7 @@ def use_admin(operating: Client) -> None:
         ("PUT", "", {"name": "new"}, 409),
     ):
         assert operating(method, path + way, body).status == status
-    assert operating("DELETE", f"/admin/tenants/{keys.PLATFORM}").status == 409
+    assert operating("DELETE", f"/admin/tenants/{api_keys.PLATFORM}").status == 409
     assert operating("GET", "/admin/tenants?include_total=true").status == 200
     keyed = {"Idempotency-Key": "once"}
     for _ in range(2):
@@ -207,7 +208,7 @@ def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
     admin: Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    key = keys.generate()
+    key = api_keys.generate()
     client = Client(make_tenant(key=key))
     use_everything(client, key)
     use_keys(client)

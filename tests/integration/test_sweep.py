@@ -24,8 +24,10 @@ from redis import Redis
 from functions.sweep import service
 from functions.sweep.app import handler
 from local import backends
-from mini_agent import keys, queries, ratelimit
-from mini_agent.tenant import Caller
+from mini_agent.data import queries
+from mini_agent.http import rate_limit
+from mini_agent.identity import api_keys
+from mini_agent.identity.callers import Caller
 from tests.conftest import MakeTenant
 from tests.databases import Connection, configured, connect, enter
 from tests.events import Context
@@ -280,7 +282,7 @@ def work(caller: Caller, warm: Barrier, stop: Event, outcome: "Queue[Told]") -> 
         ask("PUT", f"/agents/{agent['id']}", {"tool_ids": []})
         ask("DELETE", f"/tools/{tool['id']}")
 
-    with patch.object(ratelimit, "TIMEOUT_SECONDS", 30):  # a busy machine is no outage
+    with patch.object(rate_limit, "TIMEOUT_SECONDS", 30):  # a busy machine is no outage
         round_of_requests()
         told.seconds.clear()
         warm.wait()
@@ -334,7 +336,7 @@ def test_a_tenant_of_100_000_rows_goes_while_another_works_and_nothing_of_it_is_
 
     assert purged == 100_000 + 1
     [entry] = traces(admin, tenant)
-    assert entry[:2] == ("audit_log", keys.PLATFORM)
+    assert entry[:2] == ("audit_log", api_keys.PLATFORM)
     assert {"platform", "tenant.purged", str(tenant.tenant_id)} < set(entry[2:])
     assert told.refused == []
     print(
@@ -392,7 +394,7 @@ def test_tenants_go_one_after_the_other_and_two_sweeps_at_once_do_not_wait_for_e
             other.execute("set lock_timeout = '50ms'")
             counts = [other.execute("select app.purge(10)").fetchone() for _ in range(3)]
     assert counts == [(2,), (2,), (0,)]
-    assert admin.execute("select id from app.tenants").fetchall() == [(keys.PLATFORM,)]
+    assert admin.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
     assert count(admin, "audit_log", operator) == 3
 
 
@@ -413,7 +415,7 @@ def last_use(admin: Connection, caller: Caller) -> datetime | None:
 
 
 def noted(redis: Redis, caller: Caller) -> dict[Any, Any]:
-    return redis.hgetall(ratelimit.uses_name(caller.tenant_id))
+    return redis.hgetall(rate_limit.uses_name(caller.tenant_id))
 
 
 def test_the_use_of_a_key_is_in_the_database_after_the_next_sweep_and_gone_from_redis(
@@ -581,7 +583,7 @@ def test_a_part_with_much_to_do_leaves_the_others_their_turn_and_all_end_in_time
     keep(admin, tenant, 7)
     let_go(admin, stranger)
     for caller in [make_tenant() for _ in range(200)]:
-        ratelimit.admit(caller, required=True)
+        rate_limit.admit(caller, required=True)
     started = time.monotonic()
     with configured(database_user="map_sweeper"):
         done = handler({}, Context())

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from functions.system import docs
-from mini_agent import VERSION, db, ratelimit
+from mini_agent import VERSION
+from mini_agent.data import db
+from mini_agent.http import rate_limit
 from tests.databases import configured
 from tests.integration.client import Client
 
@@ -29,7 +31,7 @@ def test_health_answers_without_touching_anything(tmp_path: Path, nothing: str) 
             {"status": "healthy", "service": "Mini Agent Platform", "version": VERSION},
         )
         assert db._connection is None
-        assert not ratelimit.client.cache_info().currsize
+        assert not rate_limit.client.cache_info().currsize
 
 
 def test_ready_tells_each_dependencys_state_and_latency(clean: None) -> None:

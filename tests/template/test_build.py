@@ -146,4 +146,4 @@ def test_a_traceback_names_the_file_where_lambda_mounts_it(artefacts: Path) -> N
     [tools] = (artefacts / "ToolsFunction").rglob("service.*.pyc")
     [db] = (artefacts / "SharedLayer").rglob("db.*.pyc")
     assert b"/var/task/functions/tools/service.py" in tools.read_bytes()
-    assert b"/opt/python/mini_agent/db.py" in db.read_bytes()
+    assert b"/opt/python/mini_agent/data/db.py" in db.read_bytes()

@@ -9,7 +9,8 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from mini_agent import answers, errors
+from mini_agent import errors
+from mini_agent.http import exception_handlers
 
 CONTRACT = {
     # what a client can be answered, and the names in `details`
@@ -66,7 +67,7 @@ def test_the_errors_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_every_error_is_answered_in_the_one_shape(error: type[errors.ApiError]) -> None:
-    answer = answers.render(error(**error.example))
+    answer = exception_handlers.render(error(**error.example))
     assert answer.status_code == error.status
     assert json.loads(bytes(answer.body)) == {
         "error_code": error.error_code,
@@ -97,7 +98,7 @@ def test_errors_of_one_status_are_documented_together() -> None:
     "unexpected", [ValueError("secret"), KeyError("secret"), HTTPException(418, "secret")]
 )
 def test_an_unexpected_exception_tells_nothing_of_itself(unexpected: Exception) -> None:
-    answer = answers.render(answers.translate(unexpected, "request-1"))
+    answer = exception_handlers.render(exception_handlers.translate(unexpected, "request-1"))
     assert answer.status_code == 500
     assert json.loads(bytes(answer.body))["details"] == {"request_id": "request-1"}
     assert b"secret" not in answer.body
@@ -115,14 +116,18 @@ def test_an_unexpected_exception_tells_nothing_of_itself(unexpected: Exception) 
 def test_what_the_framework_raises_becomes_an_error_of_the_contract(
     exception: Exception, error: type[errors.ApiError]
 ) -> None:
-    assert type(answers.translate(exception, "request-1")) is error
+    assert type(exception_handlers.translate(exception, "request-1")) is error
 
 
 def test_details_may_hold_ids_and_names_that_utf_8_cannot_hold_are_replaced() -> None:
     known = errors.ToolNotFound(tool_id=UUID(int=0))
-    assert json.loads(bytes(answers.render(known).body))["details"] == {"tool_id": str(UUID(int=0))}
+    assert json.loads(bytes(exception_handlers.render(known).body))["details"] == {
+        "tool_id": str(UUID(int=0))
+    }
     half: dict[str, Any] = {"loc": ("body", "\ud800"), "msg": "no \udfff", "type": "missing"}
-    refused = answers.render(answers.translate(RequestValidationError([half]), ""))
+    refused = exception_handlers.render(
+        exception_handlers.translate(RequestValidationError([half]), "")
+    )
     [shown] = json.loads(bytes(refused.body))["details"]["errors"]
     assert shown == {"field": "body.?", "message": "no ?", "type": "missing"}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mini_agent import queries, ratelimit
+from mini_agent.data import queries
+from mini_agent.http import rate_limit
 from mini_agent.settings import settings
 
 ROOT = Path(__file__).parents[2]
@@ -22,11 +23,13 @@ socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 for room in sys.argv[1:]:
     assert callable(importlib.import_module(f"functions.{room}.app").handler)
 
-from mini_agent import db, ratelimit, settings
+from mini_agent import settings
+from mini_agent.data import db
+from mini_agent.http import rate_limit
 
 assert not settings.settings.cache_info().misses, "settings are read at import"
 assert db._connection is None
-assert not ratelimit.client.cache_info().misses
+assert not rate_limit.client.cache_info().misses
 assert "boto3" not in sys.modules, "boto3 takes as long to import as FastAPI"
 """
 
@@ -63,18 +66,18 @@ def test_a_room_imports_no_other_room() -> None:
 
 
 def test_the_script_and_the_queries_are_found_from_the_shared_layer() -> None:
-    assert "redis.call('TIME')" in ratelimit.SCRIPT.read_text()
+    assert "redis.call('TIME')" in rate_limit.SCRIPT.read_text()
     assert queries.load("tools/get").startswith(b"-- ")
 
 
 def test_making_the_limiters_client_and_script_connects_to_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caches = (settings, ratelimit.client, ratelimit._script)
+    caches = (settings, rate_limit.client, rate_limit._script)
     with monkeypatch.context() as environment:
         environment.setenv("MAP_REDIS_URL", "redis://redis.example:6379")
         for cached in caches:
             cached.cache_clear()
-        assert ratelimit._script().script == ratelimit.SCRIPT.read_text()
+        assert rate_limit._script().script == rate_limit.SCRIPT.read_text()
     for cached in caches:
         cached.cache_clear()

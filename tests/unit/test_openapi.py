@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from local import openapi
-from mini_agent import errors, keys, minting
+from mini_agent import errors
+from mini_agent.identity import api_keys
+from scripts import openapi
 
 DOCUMENT = json.loads(openapi.TARGET.read_text())
 MADE = openapi.document()  # here, since the rooms' event loops begin with a socket pair
@@ -98,7 +99,7 @@ def test_the_document_has_every_endpoint_with_its_scope_and_every_status_it_can_
 
 
 def test_the_scopes_of_the_routes_are_those_that_keys_can_have() -> None:
-    assert {scope for scope, _ in ENDPOINTS.values()} == {*keys.SCOPES, keys.OPERATOR_SCOPE}
+    assert {scope for scope, _ in ENDPOINTS.values()} == {*api_keys.SCOPES, api_keys.OPERATOR_SCOPE}
 
 
 def test_the_key_goes_into_the_header_of_the_contract() -> None:
@@ -148,7 +149,7 @@ def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> No
 def models() -> list[type[BaseModel]]:
     """Return the rooms' models that show examples."""
     modules = [importlib.import_module(f"functions.{room}.models") for room in openapi.ROOMS]
-    modules.append(minting)
+    modules.append(api_keys)
     found = {
         thing
         for module in modules

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mini_agent import page
 from mini_agent.errors import ValidationFailed
-from mini_agent.tenant import Caller
+from mini_agent.http import pagination
+from mini_agent.identity.callers import Caller
 
 ONE = Caller(uuid4(), uuid4(), frozenset(), 100)
 TWO = Caller(uuid4(), uuid4(), frozenset(), 100)
@@ -31,8 +31,8 @@ bytes_of_cursors = st.integers(0, 31)
 
 def opened(cursor: str, caller: Caller = ONE, room: str = "tools", **filters: str | None) -> Thing:
     """Return the position that a cursor stands for."""
-    seal = page._seal(caller, room, filters)
-    time, id_ = page._position(page.PageQuery(cursor=cursor), seal)
+    seal = pagination._seal(caller, room, filters)
+    time, id_ = pagination._position(pagination.PageQuery(cursor=cursor), seal)
     assert time
     assert id_
     return Thing(id_, time)
@@ -40,7 +40,7 @@ def opened(cursor: str, caller: Caller = ONE, room: str = "tools", **filters: st
 
 def closed(thing: Thing, caller: Caller = ONE, room: str = "tools", **filters: str | None) -> str:
     """Return the cursor behind a thing."""
-    return page._cursor(thing, page._seal(caller, room, filters))
+    return pagination._cursor(thing, pagination._seal(caller, room, filters))
 
 
 @given(things)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from mini_agent import keys
+from mini_agent.identity import api_keys
 from mini_agent.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,4 +54,4 @@ def test_without_a_profile_nothing_is_local(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_demo_keys_are_named_in_no_template() -> None:
     for template in (ROOT / "template.yaml", *(ROOT / "stacks").glob("*.yaml")):
-        assert not any(key in template.read_text() for key in keys.DEMO_KEYS)
+        assert not any(key in template.read_text() for key in api_keys.DEMO_KEYS)

@@ -1,0 +1,36 @@
+"""What a run's tools do when they are called."""
+
+from typing import Any
+
+from functions.runs.engine.loop import ToolResult
+from functions.runs.llm import credentials
+from functions.runs.models import ToolToRun
+from functions.runs.tools import http_tool
+from mini_agent.data.encryption import DecryptionFailed
+from mini_agent.errors import ServiceUnavailable
+from mini_agent.identity.callers import RunCaller
+from mini_agent.settings import settings
+
+NO_ENDPOINT = "This tool is only described; it has no endpoint and cannot be called."
+NO_SECRETS = "The tool was not called. The secrets that it needs cannot be read now."
+
+
+def call(
+    caller: RunCaller, tool: ToolToRun, arguments: dict[str, Any], seconds: float
+) -> ToolResult:
+    """Call a tool within so many seconds; whatever goes wrong is told, not raised."""
+    if tool.endpoint is None:
+        return ToolResult(ok=False, content=NO_ENDPOINT)
+    endpoint = http_tool.Endpoint.model_validate(tool.endpoint)
+    try:
+        secrets = credentials.secrets(caller, http_tool.secrets_named(endpoint))
+    except (DecryptionFailed, ServiceUnavailable):
+        return ToolResult(ok=False, content=NO_SECRETS)
+    return http_tool.call(
+        endpoint,
+        tool.parameters,
+        arguments,
+        secrets,
+        seconds=seconds,
+        plain=settings().plain_http,
+    )

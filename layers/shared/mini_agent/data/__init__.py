@@ -1,0 +1,1 @@
+"""What reaches Postgres, Redis and keys of KMS."""

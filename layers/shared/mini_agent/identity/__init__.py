@@ -1,0 +1,1 @@
+"""Who calls: API keys, callers, and the audit log of what they did."""

@@ -1,0 +1,147 @@
+"""API keys: how they look, and what is stored of them.
+
+A key is `map_live_`, 32 random base62 characters (190 bits) and 6 of a CRC-32 over all before it,
+after the format that GitHub described in "Behind GitHub's new authentication token formats" (2021):
+a typing error or a made-up key is refused without asking the database. Only a digest is stored.
+"""
+
+import hmac
+import secrets
+import string
+import zlib
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from mini_agent.identity.peppers import peppers
+
+PREFIX = "map_live_"
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM_CHARACTERS = 32
+_CHECKSUM_CHARACTERS = 6
+
+DEMO_KEYS = {"tenant-a-key": "digest_a", "tenant-b-key": "digest_b"}
+"""The keys of the local profile, and the parameters of `sql/seed/local.sql` that take them."""
+
+SCOPES = (
+    "agents:read",
+    "agents:write",
+    "audit:read",
+    "history:read",
+    "keys:write",
+    "runs:read",
+    "runs:write",
+    "secrets:read",
+    "secrets:write",
+    "tools:read",
+    "tools:write",
+)
+"""What a tenant's key can be allowed."""
+
+OPERATOR_SCOPE = "platform:admin"
+"""What only keys of the platform's own tenant have."""
+
+PLATFORM = UUID(int=0)
+"""The tenant of the operators' keys."""
+
+
+def generate() -> str:
+    """Return a new key."""
+    body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
+    return body + _checksum(body)
+
+
+def is_well_formed(key: str) -> bool:
+    """Tell whether a text has the prefix, length, alphabet and checksum of a key."""
+    body, checksum = key[:-_CHECKSUM_CHARACTERS], key[-_CHECKSUM_CHARACTERS:]
+    return (
+        len(body) == len(PREFIX) + _RANDOM_CHARACTERS
+        and body.startswith(PREFIX)
+        and key.isascii()
+        and hmac.compare_digest(checksum.encode(), _checksum(body).encode())
+    )
+
+
+def digest(key: str, pepper: str) -> bytes:
+    """Return the 32 bytes (HMAC-SHA-256) that the database knows a key by."""
+    return hmac.digest(pepper.encode(), key.encode(), "sha256")
+
+
+def _checksum(body: str) -> str:
+    number, characters = zlib.crc32(body.encode()), ""
+    for _ in range(_CHECKSUM_CHARACTERS):
+        number, index = divmod(number, len(_ALPHABET))
+        characters = _ALPHABET[index] + characters
+    return characters
+
+
+EXAMPLE: dict[str, JsonValue] = {
+    "id": "950e8400-e29b-41d4-a716-446655440000",
+    "name": "Nightly reports",
+    "prefix": PREFIX,
+    "last_four": "7Xk2",
+    "scopes": ["history:read", "runs:write"],
+    "created_at": "2024-01-15T10:30:00.123456Z",
+    "expires_at": "2024-04-14T10:30:00.123456Z",
+    "revoked_at": None,
+    "last_used_at": None,
+}
+
+Days = Annotated[
+    int, Field(strict=True, ge=1, le=365, description="Days until the new key expires")
+]
+
+
+def among(scopes: tuple[str, ...]) -> AfterValidator:
+    """Return what lets a field take one of these scopes alone."""
+
+    def known(scope: str) -> str:
+        if scope not in scopes:
+            raise ValueError(f"A scope is one of {', '.join(scopes)}")
+        return scope
+
+    return AfterValidator(known)
+
+
+class ApiKey(BaseModel):
+    """A key, as far as it is told after it was made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: UUID
+    name: str
+    prefix: str
+    last_four: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewApiKey(ApiKey):
+    """A new key with what to send as `X-API-KEY`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"key": "map_live_…"}]})
+
+    key: str | None = Field(None, description="Told this once; null where an answer is told again")
+
+
+def mint() -> tuple[str, dict[str, Any]]:
+    """Return a new key, to be shown once, and what the database keeps of it instead.
+
+    The fields are id, digest (by the newest pepper), pepper_version, prefix and last_four.
+    Raises ServiceUnavailable while the peppers cannot be read.
+    """
+    key = generate()
+    version, pepper = max(peppers().items())
+    fields: dict[str, UUID | bytes | int | str] = {
+        "id": uuid4(),
+        "digest": digest(key, pepper),
+        "pepper_version": version,
+        "prefix": PREFIX,
+        "last_four": key[-4:],
+    }
+    return key, fields
