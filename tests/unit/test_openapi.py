@@ -193,5 +193,5 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "TenantChange",
         "TenantKeyIn",
     }
-    shown = {"Tool", "Agent", "Run", "Execution", "Key", "NewKey", "Tenant", "NewTenant"}
+    shown = {"Tool", "Agent", "Run", "Execution", "ApiKey", "NewApiKey", "Tenant", "NewTenant"}
     assert used | shown | {"AuditEntry"} <= schemas
