@@ -55,8 +55,8 @@ class RunIn(Limits):
     )
 
     prompt: Prompt
-    # Documented as an enum; checked by the service, whose error lists what is offered.
-    model: Name = Field(json_schema_extra={"enum": list(catalogue.load())})
+    # Checked by the service, whose error lists what is offered.
+    model: Name = Field(json_schema_extra={"x-extensible-enum": list(catalogue.load())})
 
     def limits(self, *, background: bool) -> dict[str, Any]:
         """Return the caps, JSON throughout, with the time that this kind of run may take."""
