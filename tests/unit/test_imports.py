@@ -12,7 +12,8 @@ from mini_agent.http import rate_limit
 from mini_agent.settings import settings
 
 ROOT = Path(__file__).parents[2]
-ROOMS = sorted(path.parent for path in (ROOT / "functions").glob("*/app.py"))
+APPS = sorted((ROOT / "functions").glob("*/*app.py"))
+ROOMS = sorted({path.parent for path in APPS})
 PROBE = """
 import importlib, socket, sys
 
@@ -20,8 +21,8 @@ def refuse(*_, **__):
     raise AssertionError("an import wants more than to be imported")
 
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-for room in sys.argv[1:]:
-    assert callable(importlib.import_module(f"functions.{room}.app").handler)
+for app in sys.argv[1:]:
+    assert callable(importlib.import_module(f"functions.{app}").handler)
 
 from mini_agent import settings
 from mini_agent.data import db
@@ -36,7 +37,14 @@ assert "boto3" not in sys.modules, "boto3 takes as long to import as FastAPI"
 
 def test_importing_the_rooms_reads_no_setting_and_opens_no_connection() -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE, *(room.name for room in ROOMS)],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            PROBE,
+            *(f"{app.parent.name}.{app.stem}" for app in APPS),
+        ],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers/shared'}"},
         capture_output=True,
         text=True,
