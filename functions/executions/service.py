@@ -1,7 +1,5 @@
 """Reading and steering a run that exists; whoever works on it sees a decision in the database."""
 
-from functools import cache
-from typing import Any
 from uuid import UUID
 
 from functions.executions.models import (
@@ -12,6 +10,7 @@ from functions.executions.models import (
     StepList,
     WaitingRun,
 )
+from mini_agent import aws
 from mini_agent.data import db
 from mini_agent.errors import (
     ApprovalClosed,
@@ -93,20 +92,8 @@ def _wake(run: WaitingRun) -> None:
 
 
 def _send_callback(callback: str) -> None:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
-
+    call = "send_durable_execution_callback_success"
     try:
-        _client().send_durable_execution_callback_success(CallbackId=callback, Result=b"{}")
-    except (BotoCoreError, ClientError) as error:
-        logger.warning("a waiting run was not woken", extra={"cause": type(error).__name__})
-
-
-@cache
-def _client() -> Any:
-    import boto3  # noqa: PLC0415 - slow to load, and only background runs need it
-    from botocore.config import Config  # noqa: PLC0415
-
-    return boto3.client(
-        "lambda",
-        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3}),
-    )
+        aws.call("lambda", call, CallbackId=callback, Result=b"{}")
+    except aws.AwsCallFailed as error:
+        logger.warning("a waiting run was not woken", extra={"cause": error.code})
