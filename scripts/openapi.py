@@ -2,12 +2,12 @@
 
 import importlib
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
-from mini_agent import VERSION
 from mini_agent.errors import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
@@ -17,6 +17,7 @@ from mini_agent.errors import (
 from mini_agent.http import idempotency
 
 ROOT = Path(__file__).parent.parent
+RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TARGET = ROOT / "functions" / "system" / "openapi.json"
 APPS = (
     *("tools.app", "agents.app", "runs.app"),
@@ -41,7 +42,7 @@ def document() -> dict[str, Any]:
     """Return the document."""
     app = FastAPI(
         title="Mini Agent Platform",
-        version=VERSION,
+        version=RELEASE,
         description=DESCRIPTION,
         servers=[{"url": "./", "description": "Where this document came from"}],
         separate_input_output_schemas=False,
