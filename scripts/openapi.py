@@ -7,6 +7,7 @@ components, and makes the document one that client generators understand.
 import importlib
 import json
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from mini_agent import VERSION, errors
+from mini_agent import errors
 from mini_agent.errors import ApiError, IdempotencyKeyInUse, IdempotencyKeyReused
 from mini_agent.http import idempotency
 
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from pydantic.json_schema import JsonSchemaMode
 
 ROOT = Path(__file__).parent.parent
+RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TARGET = ROOT / "functions" / "system" / "openapi.json"
-ROOMS = (
-    *("tools", "agents", "runs", "executions", "events", "history", "secrets"),
-    *("keys", "audit", "admin", "system"),
+APPS = (
+    *("tools.app", "agents.app", "runs.app"),
+    *("executions.app", "executions.events_app", "executions.history_app"),
+    *("secrets.app", "keys.app", "audit.app", "admin.app", "system.app"),
 )
 DESCRIPTION = """\
 Register tools, create agents that use them, run the agents, and read the history. Every request
@@ -121,7 +124,7 @@ def document() -> JsonObject:
 def _app() -> FastAPI:
     app = FastAPI(
         title="Mini Agent Platform",
-        version=VERSION,
+        version=RELEASE,
         description=DESCRIPTION,
         license_info={"name": "MIT", "identifier": "MIT"},
         contact={"name": "The Mini Agent Platform authors"},
@@ -130,8 +133,8 @@ def _app() -> FastAPI:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for room in ROOMS:
-        app.include_router(importlib.import_module(f"functions.{room}.app").router)
+    for name in APPS:
+        app.include_router(importlib.import_module(f"functions.{name}").router)
     return app
 
 
@@ -253,7 +256,7 @@ def _name_pages(spec: JsonObject) -> JsonObject:
 def check_names(schemas: JsonObject) -> None:
     """Refuse the names that pydantic makes up where two models are named alike."""
     for name in schemas:
-        if not name.isalnum() and "models__Execution" not in name:
+        if not name.isalnum():
             raise ValueError(f"this schema's model needs a name of its own: {name}")
 
 
@@ -263,7 +266,7 @@ def _schemas() -> JsonObject:
     They are made here since FastAPI removes nulls from their examples.
     """
     kinds: list[tuple[JsonSchemaMode, Any]] = [("serialization", errors.ErrorBody)]
-    for route in (route for room in ROOMS for route in _routes(room)):
+    for route in (route for name in APPS for route in _routes(name)):
         if route.body_field:
             kinds.append(("validation", route.body_field.field_info.annotation))
         if route.response_model:
@@ -280,8 +283,8 @@ def _schemas() -> JsonObject:
     return schemas
 
 
-def _routes(room: str) -> list[APIRoute]:
-    router = importlib.import_module(f"functions.{room}.app").router
+def _routes(name: str) -> list[APIRoute]:
+    router = importlib.import_module(f"functions.{name}").router
     return [r for r in router.routes if isinstance(r, APIRoute) and r.include_in_schema]
 
 

@@ -262,7 +262,7 @@ def _start(
     if key is None:
         rows = db.write(caller, *statements, refusals=refusals)
     else:
-        with db.joined() as transaction:
+        with db.Transaction() as transaction:
             if stored := idempotency.claim(caller, key, row["id"]):
                 return _begun(stored)
             for statement in statements[:-1]:
