@@ -76,7 +76,7 @@ def test_the_curl_line_that_it_prints_works_as_pasted(local_stack: LocalStack) -
 
 def test_the_demo_shows_each_request_and_answer(local_stack: LocalStack) -> None:
     port = str(httpx.URL(local_stack.url).port)
-    command = [sys.executable, "-m", "local.demo", "--port", port]
+    command = [sys.executable, "-m", "scripts.demo", "--port", port]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.count("$ curl") == 9
     statuses = re.findall(r"^(\d{3}) ", shown, re.MULTILINE)
@@ -86,7 +86,7 @@ def test_the_demo_shows_each_request_and_answer(local_stack: LocalStack) -> None
 def test_the_demo_without_a_platform_says_what_to_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "local.demo", "--port", str(port)]
+    command = [sys.executable, "-m", "scripts.demo", "--port", str(port)]
     demo = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert demo.returncode == 1
     assert "start `make run`" in demo.stdout
