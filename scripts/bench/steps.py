@@ -15,6 +15,7 @@ from functions.runs.engine.loop import ToolResult
 from functions.runs.llm import credentials
 from functions.runs.llm.messages import ModelRequest, ModelResponse, ToolCall
 from functions.runs.models import RunIn
+from functions.runs.tools import invocation
 from mini_agent.data import queries
 from mini_agent.settings import settings
 
