@@ -16,7 +16,7 @@ PIP_AUDIT = ROOT / ".venv-audit" / "bin" / "pip-audit"
 LOCKS = (
     *("layers/dependencies/requirements.txt", "layers/models/requirements.txt"),
     *("requirements/run.txt", "requirements/dev.txt"),
-    *("requirements/checkov.txt", "requirements/audit.txt"),
+    *("requirements/checkov.txt", "requirements/audit.txt", "requirements/valkey8.txt"),
 )
 UNREACHABLE = re.compile(r"ConnectionError|ServiceError|Could not connect|Timeout")
 
