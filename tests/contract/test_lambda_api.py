@@ -257,7 +257,7 @@ def test_a_schedule_of_the_template_calls_its_function(
     event = json.dumps({"folder": str(tmp_path)})
     soon = tuple(replace(s, seconds=1, event=event) for s in loaded.schedules[:1])
     functions.gateway.template = replace(loaded, schedules=soon)
-    task = asyncio.run_coroutine_threadsafe(functions.gateway.keep_time(), functions.loop)
+    task = asyncio.run_coroutine_threadsafe(functions.gateway.run_schedules(), functions.loop)
     try:
         time.sleep(0.5)
         assert not list(tmp_path.iterdir())
