@@ -8,34 +8,13 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from functions.runs.llm import catalogue
+from mini_agent.executions import Status, StopReason
 from mini_agent.http.fields import Name, Prompt
 
 WAITED_SECONDS = 25
 """The longest that a run may take whose caller waits: API Gateway gives up after 29."""
 BACKGROUND_SECONDS = 840
 """The longest that a run may work in the background: a function's 15 minutes, less its start."""
-
-Status = Literal["queued", "running", "waiting_approval", "completed", "failed", "cancelled"]
-StopReason = Literal[
-    "answered",
-    "refusal",
-    "max_steps",
-    "max_tokens",
-    "max_cost",
-    "timeout",
-    "output_too_large",
-    "rate_limited",
-    "provider_unavailable",
-    "credentials_refused",
-    "bad_answer",
-    "request_refused",
-    "approval_expired",
-    "interrupted",
-    "crashed",
-    "cancelled",
-    "budget_exceeded",
-    "budget_unavailable",
-]
 
 
 class Limits(BaseModel):

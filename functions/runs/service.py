@@ -45,6 +45,7 @@ from mini_agent.errors import (
     TooManyRuns,
     UnsupportedModel,
 )
+from mini_agent.executions import PROVIDER_STOP_REASONS
 from mini_agent.http import idempotency, rate_limit
 from mini_agent.identity.callers import Caller, RunCaller
 from mini_agent.telemetry import count
@@ -56,13 +57,6 @@ MOST_CRASHES = 3
 REPLAY_SECONDS = 20.0
 """How long a request waits for the run that an earlier one with its key has begun."""
 REPLAY_PAUSE_SECONDS = 0.1
-PROVIDER_REASONS = {
-    "rate_limited",
-    "provider_unavailable",
-    "credentials_refused",
-    "bad_answer",
-    "request_refused",
-}
 
 
 def models() -> ModelList:
@@ -268,7 +262,7 @@ def _start(
     if key is None:
         rows = db.write(caller, *statements, refusals=refusals)
     else:
-        with db.joined() as transaction:
+        with db.Transaction() as transaction:
             if stored := idempotency.claim(caller, key, row["id"]):
                 return _begun(stored)
             for statement in statements[:-1]:
@@ -349,7 +343,7 @@ def told(caller: Caller | RunCaller, execution: Execution) -> Run:
         raise BudgetExceeded(**details, execution_id=execution.id)
     if execution.stop_reason == "budget_unavailable":
         raise ServiceUnavailable(reason="budget", execution_id=execution.id)
-    if execution.stop_reason in PROVIDER_REASONS:
+    if execution.stop_reason in PROVIDER_STOP_REASONS:
         raise ModelProviderFailed(execution_id=execution.id, reason=execution.stop_reason)
     if execution.stop_reason == "timeout":
         raise DeadlineExceeded(execution_id=execution.id)

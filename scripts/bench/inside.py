@@ -24,8 +24,9 @@ from mangum import Mangum
 
 from local.sandbox import Context
 from mini_agent import telemetry
-from mini_agent.data import db
-from mini_agent.http import pagination, rate_limit
+from mini_agent.data import db, redis_client
+from mini_agent.executions import Execution
+from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
 from scripts.bench.bare import Bare
 from scripts.bench.data import Data, History
@@ -70,8 +71,8 @@ def _measure(
 ) -> Measured:
     bare = Bare(endpoint)
     watches = {
-        "postgres": _Stopwatch(db, "_guarded"),
-        "redis": _Stopwatch(rate_limit.client(), "execute_command"),
+        "postgres": _Stopwatch(db, "read", "write", "call"),
+        "redis": _Stopwatch(redis_client.client(), "execute_command"),
     }
 
     def ours(n: int) -> Callable[[], None]:
@@ -92,16 +93,17 @@ def _measure(
 
 
 class _Stopwatch:
-    """Adds up the time spent in a function, which it stands in front of."""
+    """Adds up the time spent in functions, which it wraps."""
 
-    def __init__(self, owner: object, name: str) -> None:
-        self.seconds, self.timed = 0.0, getattr(owner, name)
-        setattr(owner, name, self)
+    def __init__(self, owner: object, *names: str) -> None:
+        self.seconds = 0.0
+        for name in names:
+            setattr(owner, name, partial(self._timed, getattr(owner, name)))
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def _timed(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         started = time.perf_counter()
         try:
-            return self.timed(*arguments, **named)
+            return function(*arguments, **named)
         finally:
             self.seconds += time.perf_counter() - started
 
@@ -151,12 +153,12 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
     """Return the first page and one far down, by cursor and by OFFSET, and the count."""
     told = History(**history)
     caller = Caller.from_event({"requestContext": {"authorizer": told.caller}})
-    handler = _load("functions.history.app.handler")
-    models = import_module("functions.history.models")
+    handler = _load("functions.executions.history_app.handler")
+    models = import_module("functions.executions.models")
     # What 45 000 pages would lead to.
     item = SimpleNamespace(id=UUID(told.deep_id), created_at=datetime.fromisoformat(told.deep_time))
     filters = models.HistoryQuery().filters()
-    cursor = pagination._cursor(item, pagination._seal(caller, "history", filters))  # noqa: SLF001 - no page to take it from
+    cursor = pagination._cursor(item, pagination._seal(caller, "executions", filters))  # noqa: SLF001 - no page to take it from
 
     def get(query: str) -> Callable[[], None]:
         return partial(
@@ -164,7 +166,7 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
         )
 
     offset = filters | {"after_time": None, "after_id": None, "limit": 21, "offset": told.deep}
-    deep_offset = db.Query("history/list", offset, models.Execution)
+    deep_offset = db.Query("executions/list", offset, Execution)
     often: dict[str, Callable[[], Any]] = {
         "first": get(""),
         "cursor": get(f"cursor={quote(cursor)}"),

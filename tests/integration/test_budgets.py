@@ -28,8 +28,7 @@ from functions.runs.llm.messages import (
 from functions.runs.llm.messages import ModelResponse as Said
 from functions.runs.models import BudgetLedger
 from local import backends
-from mini_agent.data import db
-from mini_agent.http import rate_limit
+from mini_agent.data import db, redis_client
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
 from tests.events import Answer, uuid
@@ -573,7 +572,7 @@ def test_while_redis_is_away_a_run_waits_a_while_and_then_fails(
         assert (run["status"], run["stop_reason"]) == ("failed", "budget_unavailable")
         assert len(model.asked) == 1
         own.start()
-        rate_limit._closed_until = 0.0
+        redis_client._open_until = 0.0
         model.script = [running.say()]
         assert post(client, agent).status == 200
         assert in_postgres(client).tokens == 30
@@ -695,7 +694,7 @@ def test_the_cache_needs_these_commands_and_no_more(
 
 def use_the_script(client: Redis) -> None:
     """Everything it can do; raises NoPermissionError."""
-    script = client.register_script(budgets.SCRIPT.read_text())
+    script = client.register_script(redis_client.script_text("budget"))
     keys = ["budget:{t}", "budget:{t}:open"]
     asked: list[str | int] = [100, 200, "since", "maker", 10, 10, 1, 1, 1000, ""]
     try:

@@ -19,12 +19,10 @@ from functions.runs.llm.catalogue import CatalogueModel, cost
 from functions.runs.llm.messages import Model, ModelRequest
 from functions.runs.llm.mock import MockModel
 from functions.runs.models import BudgetLedger, StartedStep, TenantBudgets
-from mini_agent.data import db
-from mini_agent.http import rate_limit
+from mini_agent.data import db, redis_client
 from mini_agent.identity.callers import Caller, RunCaller
 from mini_agent.telemetry import count, logger
 
-SCRIPT = rate_limit.SCRIPT.with_name("budget.lua")
 PATIENCE_SECONDS = 10.0
 """How long a call waits for Redis, or for books that are being made."""
 PEEK_SECONDS = 1.0
@@ -197,7 +195,7 @@ def _make(caller: Caller | RunCaller, maker: str) -> TenantBudgets:
 
 def _run(tenant_id: UUID, *arguments: str | int) -> list[int]:
     key = f"budget:{{{tenant_id}}}"
-    answer: list[int] = rate_limit.run(SCRIPT, [key, f"{key}:open"], arguments)
+    answer: list[int] = redis_client.run_script("budget", [key, f"{key}:open"], arguments)
     return answer
 
 

@@ -22,7 +22,8 @@ from functions.runs.llm.messages import (
     ToolSpec,
     Turn,
 )
-from functions.runs.models import AgentToRun, ClaimedRun, StartedStep, Step, StopReason, ToolToRun
+from functions.runs.models import AgentToRun, ClaimedRun, StartedStep, Step, ToolToRun
+from mini_agent.executions import StopReason
 
 MOST_OUTPUT_TOKENS = 4096
 """Of one answer; every model on offer gives as many."""

@@ -8,6 +8,7 @@ from functions.runs.llm import catalogue
 from functions.runs.llm.messages import Model
 from functions.runs.llm.mock import MockModel
 from functions.runs.models import AgentToRun, EncryptedSecret
+from mini_agent import aws
 from mini_agent.data import db
 from mini_agent.identity.callers import Caller, RunCaller
 from mini_agent.settings import settings
@@ -55,9 +56,7 @@ def platform() -> dict[str, dict[str, Any]]:
     s = settings()
     text = s.providers.get_secret_value()
     if s.providers_secret:
-        import boto3  # noqa: PLC0415 - slow to load, and of use on AWS alone
-
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=s.providers_secret)
+        answer = aws.call("secretsmanager", "get_secret_value", SecretId=s.providers_secret)
         text = answer["SecretString"]
     found: dict[str, dict[str, Any]] = json.loads(text)
     return found
