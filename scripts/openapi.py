@@ -19,9 +19,10 @@ from mini_agent.http import idempotency
 ROOT = Path(__file__).parent.parent
 RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TARGET = ROOT / "functions" / "system" / "openapi.json"
-ROOMS = (
-    *("tools", "agents", "runs", "executions", "events", "history", "secrets"),
-    *("keys", "audit", "admin", "system"),
+APPS = (
+    *("tools.app", "agents.app", "runs.app"),
+    *("executions.app", "executions.events_app", "executions.history_app"),
+    *("secrets.app", "keys.app", "audit.app", "admin.app", "system.app"),
 )
 DESCRIPTION = """\
 Register tools, make agents that use them, run the agents, read the history. Every call but the
@@ -47,8 +48,8 @@ def document() -> dict[str, Any]:
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for room in ROOMS:
-        app.include_router(importlib.import_module(f"functions.{room}.app").router)
+    for name in APPS:
+        app.include_router(importlib.import_module(f"functions.{name}").router)
     made = app.openapi()
     for path in made["paths"].values():
         for method, operation in path.items():
