@@ -20,8 +20,7 @@ os.environ |= {
 
 from functions.migrate import app as migrate
 from local import backends
-from mini_agent.data import db
-from mini_agent.http import rate_limit
+from mini_agent.data import db, redis_client
 from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
@@ -53,8 +52,7 @@ def postgres(data: Path) -> Iterator[backends.Server]:
             env.setenv("MAP_DATABASE_USER", "map_api")
             settings.cache_clear()
             yield server
-            if db._connection:
-                db._connection.close()
+            db.close()
         settings.cache_clear()
 
 
@@ -65,7 +63,7 @@ def redis_server(data: Path) -> Iterator[backends.Server]:
         env.setenv("MAP_REDIS_URL", f"unix://{server.socket}")
         settings.cache_clear()
         yield server
-        rate_limit.client().close()
+        redis_client.close()
     settings.cache_clear()
 
 
@@ -84,7 +82,7 @@ def clean(admin: Connection, redis_server: backends.Server) -> None:
     admin.execute(f"truncate {TABLES}")
     with Redis(unix_socket_path=redis_server.socket) as redis:
         redis.flushall()
-    rate_limit._closed_until = 0.0
+    redis_client._open_until = 0.0
 
 
 MakeTenant = Callable[..., Caller]

@@ -11,8 +11,7 @@ import pytest
 
 from functions.migrate import app as migrate
 from local import backends
-from mini_agent.data import db, queries
-from mini_agent.http import rate_limit
+from mini_agent.data import db, queries, redis_client
 from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
@@ -26,7 +25,7 @@ def configured(**values: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as env:
         for name, value in values.items():
             env.setenv(f"MAP_{name.upper()}", value)
-        env.setattr(rate_limit, "TIMEOUT_SECONDS", 5.0)  # a busy machine is no outage
+        env.setattr(redis_client, "TIMEOUT_SECONDS", 5.0)  # a busy machine is no outage
         _forget()
         yield
     _forget()
@@ -34,14 +33,8 @@ def configured(**values: str) -> Iterator[None]:
 
 def _forget() -> None:
     settings.cache_clear()
-    if db._connection:
-        db._connection.close()
-    db._connection = None
-    if rate_limit.client.cache_info().currsize:
-        rate_limit.client().close()
-    rate_limit.client.cache_clear()
-    rate_limit._script.cache_clear()
-    rate_limit._closed_until = 0.0
+    db.close()
+    redis_client.close()
 
 
 @contextmanager

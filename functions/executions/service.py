@@ -1,7 +1,5 @@
 """The rules of executions."""
 
-from functools import cache
-from typing import Any
 from uuid import UUID
 
 from functions.executions.models import (
@@ -13,6 +11,7 @@ from functions.executions.models import (
     Step,
     StepList,
 )
+from mini_agent import aws
 from mini_agent.data import db
 from mini_agent.errors import (
     ApprovalClosed,
@@ -90,20 +89,8 @@ def _wake(callback: str) -> None:
 
 
 def _call_back(callback: str) -> None:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - slow to load
-
+    call = "send_durable_execution_callback_success"
     try:
-        _client().send_durable_execution_callback_success(CallbackId=callback, Result=b"{}")
-    except (BotoCoreError, ClientError) as error:
-        logger.warning("a run was not called back", extra={"cause": type(error).__name__})
-
-
-@cache
-def _client() -> Any:
-    import boto3  # noqa: PLC0415 - slow to load, and of use for background runs alone
-    from botocore.config import Config  # noqa: PLC0415
-
-    return boto3.client(
-        "lambda",
-        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 3}),
-    )
+        aws.call("lambda", call, CallbackId=callback, Result=b"{}")
+    except aws.AwsCallFailed as error:
+        logger.warning("a run was not called back", extra={"cause": error.code})

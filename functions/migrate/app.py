@@ -161,5 +161,5 @@ def _seed(admin: Connection) -> None:
 
 @contextmanager
 def _connect(user: str) -> Iterator[Connection]:
-    with psycopg.connect(**db.address(user)) as conn:
+    with psycopg.connect(**db.connection_parameters(user)) as conn:
         yield conn

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from redis import RedisError
 
-from mini_agent.data import db
+from mini_agent.data import db, redis_client
 from mini_agent.http import rate_limit
 from mini_agent.telemetry import logger
 
@@ -21,7 +21,6 @@ SECONDS = 30.0
 BATCH = 200
 """Rows of a transaction, so that its locks are short: a run's steps go with it."""
 
-FORGET_USES = rate_limit.SCRIPT.with_name("forget_uses.lua")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -113,15 +112,14 @@ def _count(query: str, **parameters: object) -> int:
 
 
 def _uses() -> Iterator[_Use]:
-    redis = rate_limit.client()
-    for name in redis.scan_iter(match=rate_limit.uses_name("*"), count=1000):
+    redis = redis_client.client()
+    for name in redis.scan_iter(match=rate_limit.key_uses_name("*"), count=1000):
         tenant_id = UUID(name.decode().partition("{")[2].partition("}")[0])
         for key_id, microseconds in redis.hscan_iter(name, count=BATCH):
             yield _Use(tenant_id, key_id.decode(), microseconds.decode())
 
 
 def _forget(uses: list[_Use]) -> None:
-    forget = rate_limit.client().register_script(FORGET_USES.read_text())
     for tenant_id, of_tenant in groupby(uses, attrgetter("tenant_id")):
         pairs = [text for use in of_tenant for text in (use.key_id, use.microseconds)]
-        forget(keys=[rate_limit.uses_name(tenant_id)], args=pairs)
+        redis_client.run_script("forget_uses", [rate_limit.key_uses_name(tenant_id)], pairs)

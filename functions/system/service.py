@@ -6,16 +6,15 @@ from collections.abc import Callable
 from redis import RedisError
 
 from functions.system.models import Dependency, Ping, Readiness
-from mini_agent.data import db
+from mini_agent.data import db, redis_client
 from mini_agent.errors import ServiceUnavailable
-from mini_agent.http import rate_limit
 
 
 def readiness() -> Readiness:
     """Return each dependency's state; raises ServiceUnavailable, with them, if one is down."""
     states = {
         "database": _probe(lambda: db.call("system/ping", {}, Ping)),
-        "rate_limiter": _probe(lambda: rate_limit.client().ping()),
+        "rate_limiter": _probe(lambda: redis_client.client().ping()),
     }
     down = [name for name, dependency in states.items() if dependency.state == "down"]
     if down:

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 from redis import Redis
 
-from mini_agent.data import queries
+from mini_agent.data import queries, redis_client
 from mini_agent.http import rate_limit
 from mini_agent.settings import settings
 
@@ -33,7 +33,7 @@ class Bare:
             prepare_threshold=None,
         )
         self.redis = Redis.from_url(s.redis_url)
-        self.script = self.redis.script_load(rate_limit.SCRIPT.read_text())
+        self.script = self.redis.script_load(redis_client.script_text("sliding_window"))
 
     def __call__(self, event: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return an answer; `parameters` spare it the reading of path and query."""
@@ -41,9 +41,9 @@ class Bare:
         caller = event["requestContext"]["authorizer"]
         if self.endpoint.limited:
             tenant, key_id = caller["tenant_id"], caller["key_id"]
-            names = f"ratelimit:{{{tenant}}}", rate_limit.uses_name(tenant)
+            names = f"ratelimit:{{{tenant}}}", rate_limit.key_uses_name(tenant)
             limit, window = caller["requests_per_minute"], rate_limit.WINDOW_SECONDS * 1_000_000
-            stays = rate_limit.USES_SECONDS * 1000
+            stays = rate_limit.KEY_USES_SECONDS * 1000
             self.redis.evalsha(self.script, 2, *names, limit, window, key_id, stays)
         rows = [self._exchange(e, caller, parameters) for e in self.endpoint.exchanges]
         return {"statusCode": 200, "body": json.dumps(rows, default=str)}

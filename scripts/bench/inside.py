@@ -24,8 +24,8 @@ from mangum import Mangum
 
 from local.sandbox import Context
 from mini_agent import telemetry
-from mini_agent.data import db
-from mini_agent.http import pagination, rate_limit
+from mini_agent.data import db, redis_client
+from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
 from scripts.bench.bare import Bare
 from scripts.bench.data import Data, History
@@ -70,8 +70,8 @@ def _measure(
 ) -> Measured:
     bare = Bare(endpoint)
     watches = {
-        "postgres": _Stopwatch(db, "_guarded"),
-        "redis": _Stopwatch(rate_limit.client(), "execute_command"),
+        "postgres": _Stopwatch(db, "read", "write", "call"),
+        "redis": _Stopwatch(redis_client.client(), "execute_command"),
     }
 
     def ours(n: int) -> Callable[[], None]:
@@ -92,16 +92,17 @@ def _measure(
 
 
 class _Stopwatch:
-    """Adds up the time spent in a function, which it stands in front of."""
+    """Adds up the time spent in functions, which it wraps."""
 
-    def __init__(self, owner: object, name: str) -> None:
-        self.seconds, self.timed = 0.0, getattr(owner, name)
-        setattr(owner, name, self)
+    def __init__(self, owner: object, *names: str) -> None:
+        self.seconds = 0.0
+        for name in names:
+            setattr(owner, name, partial(self._timed, getattr(owner, name)))
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
+    def _timed(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         started = time.perf_counter()
         try:
-            return self.timed(*arguments, **named)
+            return function(*arguments, **named)
         finally:
             self.seconds += time.perf_counter() - started
 

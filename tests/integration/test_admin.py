@@ -609,7 +609,7 @@ def test_an_operators_key_does_nothing_on_tenants_routes(
 def as_operator(postgres: backends.Server, operator: Caller) -> Iterator[Connection]:
     """A transaction of an operator's."""
     with connect(postgres, "map_operator") as conn, conn.transaction(force_rollback=True):
-        conn.execute(*Operator(**vars_of(operator)).entry())
+        conn.execute(*Operator(**vars_of(operator)).entry_statement())
         yield conn
 
 
@@ -660,7 +660,7 @@ def test_without_being_entered_as_operator_its_role_sees_no_tenant(
     with connect(postgres, "map_operator") as conn, conn.transaction():
         for table in ("tenants", "api_keys", "executions", "usage_kept", "audit_log"):
             assert conn.execute(f"select from app.{table}").rowcount == 0
-        conn.execute(*operator.entry())
+        conn.execute(*operator.entry_statement())
         assert conn.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
 
 
@@ -670,7 +670,7 @@ def test_who_is_no_operator_does_not_enter_as_one(
 ) -> None:
     forged = Operator(**vars_of(replace(tenant, tenant_id=whose or tenant.tenant_id)))
     with connect(postgres, "map_operator") as conn, pytest.raises(psycopg.Error) as refusal:
-        conn.execute(*forged.entry())
+        conn.execute(*forged.entry_statement())
     assert refusal.value.sqlstate == "MAP01"
 
 

@@ -5,6 +5,7 @@ import re
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,8 @@ from samtranslator.yaml_helper import yaml_parse  # type: ignore[import-untyped]
 from functions.runs.engine import budgets
 from functions.sweep import service
 from local import backends
-from mini_agent.data import aws_auth, db
+from mini_agent import aws
+from mini_agent.data import aws_auth, db, redis_client
 from mini_agent.errors import ServiceUnavailable
 from mini_agent.http import rate_limit
 from mini_agent.identity import peppers
@@ -148,7 +150,7 @@ def test_each_connection_to_the_cache_has_a_token_of_its_own_after_16_minutes(
         "redis_user": "map-api",
     }
     with configured(**with_iam):
-        provider = rate_limit.client().connection_pool.connection_kwargs["credential_provider"]
+        provider = redis_client.client().connection_pool.connection_kwargs["credential_provider"]
     user, first = provider.get_credentials()
     clock.forward(minutes=16)
     _, second = provider.get_credentials()
@@ -206,7 +208,7 @@ def cache_user(redis_server: backends.Server) -> Iterator[redis.Redis]:
 def admit_over_tls(host: str, port: int) -> dict[str, str]:
     """Ask the limiter as a function does; raises ServiceUnavailable without an answer."""
     caller = Caller(uuid(1), uuid(2), frozenset(), 100)
-    rate_limit._closed_until = 0.0
+    redis_client._open_until = 0.0
     with configured(
         database_auth="iam",
         redis_url=f"rediss://{host}:{port}",
@@ -229,7 +231,7 @@ def test_budgets_work_with_what_the_caches_user_may_do(
     ]
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
         for told, answer in steps:
-            assert budgets._run(uuid(1), *told) == answer
+            assert budgets._run_script(uuid(1), *told) == answer
 
 
 def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(
@@ -318,12 +320,12 @@ def test_a_pepper_added_to_the_secret_is_known_within_five_minutes(
         manager = boto3.client("secretsmanager")
         arn = manager.create_secret(Name="p", SecretString=json.dumps({"1": "old"}))["ARN"]
         with configured(key_peppers_secret=arn):
-            peppers._provider.cache_clear()
+            aws._client.cache_clear()
             assert peppers.peppers() == {1: "old"}
             manager.put_secret_value(SecretId=arn, SecretString=json.dumps({"1": "old", "2": "n"}))
             assert peppers.peppers() == {1: "old"}
-            monkeypatch.setattr(peppers, "MAX_AGE_SECONDS", 0)
-            peppers._provider().store.clear()
+            later = time.monotonic() + peppers.MAX_AGE_SECONDS
+            monkeypatch.setattr(time, "monotonic", lambda: later)
             assert peppers.peppers() == {1: "old", 2: "n"}
-        peppers._provider.cache_clear()
+        aws._client.cache_clear()
     assert settings().key_peppers_secret == ""

@@ -23,8 +23,8 @@ from redis import Redis
 from redis.commands.core import Script
 from redis.crc import key_slot
 
-from functions.runs.engine import budgets
 from local import backends
+from mini_agent.data import redis_client
 
 LEASE, DAY, MONTH = 100, 86_400, 30 * 86_400
 INPUT_PRICE, OUTPUT_PRICE = 2, 3
@@ -278,7 +278,7 @@ def test_no_order_of_events_overdraws_a_budget_or_leaves_the_books_apart(
     redis: Redis, steps: int
 ) -> None:
     class Machine(Budgets):
-        script = redis.register_script(budgets.SCRIPT.read_text())
+        script = redis.register_script(redis_client.script_text("budget"))
 
     Machine.redis = redis
     run_state_machine_as_test(
@@ -299,7 +299,7 @@ class Tenant:
     """The script's keys of one tenant, with a budget of 1000 tokens on the first of all days."""
 
     def __init__(self, redis: Redis) -> None:
-        self.redis, self.script = redis, redis.register_script(budgets.SCRIPT.read_text())
+        self.redis, self.script = redis, redis.register_script(redis_client.script_text("budget"))
         name = f"budget:{{{uuid4()}}}"
         self.keys = [name, f"{name}:open"]
 

@@ -256,7 +256,7 @@ def test_a_refusal_of_the_database_leaves_the_connection_to_the_next_request(
 ) -> None:
     client.tool()
     assert client("POST", "/tools", TOOL, KEY).status == 409
-    assert db._joined is None
+    assert db.Transaction.current() is None
     open_ones = "select from pg_stat_activity where usename = 'map_api' and state <> 'idle'"
     assert admin.execute(open_ones).rowcount == 0
     client.tool("net")
@@ -270,7 +270,7 @@ def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
     tenant: Caller, admin: Connection, key: idempotency.IdempotencyKey
 ) -> None:
     def begin(number: int) -> idempotency.StoredResponse | None:
-        with db.joined() as transaction:
+        with db.Transaction() as transaction:
             stored = idempotency.claim(tenant, key, uuid(number))
             if stored is None:
                 assert transaction.commit(tenant, db.Query("tools/create", ROW, Made))[0].name
@@ -287,13 +287,13 @@ def test_what_is_joined_is_committed_together_or_not_at_all(
     tenant: Caller, admin: Connection
 ) -> None:
     said: list[str] = []
-    with db.joined() as transaction:
+    with db.Transaction() as transaction:
         db.write(tenant, CREATE["a"])
         db.after_commit(lambda: said.append("after"))
         assert count(admin, "tools") == 0
         assert [tool.name for tool in db.read(tenant, listed())] == ["a"]
     assert (count(admin, "tools"), said) == (0, [])
-    with db.joined() as transaction:
+    with db.Transaction() as transaction:
         db.write(tenant, CREATE["a"])
         db.after_commit(lambda: said.append(str(count(admin, "tools"))))
         transaction.commit(tenant, CREATE["b"])
@@ -310,7 +310,7 @@ def listed() -> db.Query[Made]:
 def test_after_a_refusal_reads_go_on_alone_and_a_write_would_be_half_an_effect(
     tenant: Caller, admin: Connection
 ) -> None:
-    with db.joined() as transaction:
+    with db.Transaction() as transaction:
         db.write(tenant, CREATE["a"])
         refusals = {"tools_name_unique": KeyError("taken")}
         with pytest.raises(KeyError):

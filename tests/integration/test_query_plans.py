@@ -212,7 +212,7 @@ def operating(postgres: backends.Server, tenant: Caller) -> Iterator[Connection]
         made = migrate.handler({"bootstrap": "plans"}, Context())
     operator = Operator(api_keys.PLATFORM, UUID(made["key_id"]), frozenset(), 100)
     with connect(postgres, "map_operator", "plans") as conn, conn.transaction():
-        conn.execute(*operator.entry())
+        conn.execute(*operator.entry_statement())
         yield conn
 
 

@@ -9,6 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from mini_agent import aws
 from mini_agent.data import encryption
 from mini_agent.errors import ServiceUnavailable
 from tests.conftest import Connection, MakeTenant
@@ -37,7 +38,7 @@ def kms(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         key = boto3.client("kms", REGION).create_key()["KeyMetadata"]["Arn"]
         with configured(secrets_key=f"kms:{key}"):
             yield
-    encryption._client.cache_clear()
+    aws._client.cache_clear()
 
 
 @pytest.fixture(params=["locally", "kms"])

@@ -24,7 +24,7 @@ from redis import Redis
 from functions.sweep import service
 from functions.sweep.app import handler
 from local import backends
-from mini_agent.data import queries
+from mini_agent.data import queries, redis_client
 from mini_agent.http import rate_limit
 from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
@@ -282,7 +282,7 @@ def work(caller: Caller, warm: Barrier, stop: Event, outcome: "Queue[Told]") -> 
         ask("PUT", f"/agents/{agent['id']}", {"tool_ids": []})
         ask("DELETE", f"/tools/{tool['id']}")
 
-    with patch.object(rate_limit, "TIMEOUT_SECONDS", 30):  # a busy machine is no outage
+    with patch.object(redis_client, "TIMEOUT_SECONDS", 30):  # a busy machine is no outage
         round_of_requests()
         told.seconds.clear()
         warm.wait()
@@ -415,7 +415,7 @@ def last_use(admin: Connection, caller: Caller) -> datetime | None:
 
 
 def noted(redis: Redis, caller: Caller) -> dict[Any, Any]:
-    return redis.hgetall(rate_limit.uses_name(caller.tenant_id))
+    return redis.hgetall(rate_limit.key_uses_name(caller.tenant_id))
 
 
 def test_the_use_of_a_key_is_in_the_database_after_the_next_sweep_and_gone_from_redis(

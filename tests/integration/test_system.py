@@ -9,8 +9,7 @@ import pytest
 
 from functions.system import docs
 from mini_agent import VERSION
-from mini_agent.data import db
-from mini_agent.http import rate_limit
+from mini_agent.data import db, redis_client
 from tests.databases import configured
 from tests.integration.client import Client
 
@@ -31,7 +30,7 @@ def test_health_answers_without_touching_anything(tmp_path: Path, nothing: str) 
             {"status": "healthy", "service": "Mini Agent Platform", "version": VERSION},
         )
         assert db._connection is None
-        assert not rate_limit.client.cache_info().currsize
+        assert not redis_client.client.cache_info().currsize
 
 
 def test_ready_tells_each_dependencys_state_and_latency(clean: None) -> None:

@@ -133,4 +133,6 @@ def test_details_may_hold_ids_and_names_that_utf_8_cannot_hold_are_replaced() ->
 
 
 def test_a_client_is_told_when_to_come_back() -> None:
-    assert errors.ServiceUnavailable(reason="database").headers == {"Retry-After": "5"}
+    answer = exception_handlers.render(errors.ServiceUnavailable(reason="database"))
+    assert answer.headers["retry-after"] == "5"
+    assert "retry-after" not in exception_handlers.render(errors.RouteNotFound()).headers

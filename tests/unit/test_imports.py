@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mini_agent.data import queries
-from mini_agent.http import rate_limit
+from mini_agent.data import queries, redis_client
 from mini_agent.settings import settings
 
 ROOT = Path(__file__).parents[2]
@@ -24,12 +23,11 @@ for room in sys.argv[1:]:
     assert callable(importlib.import_module(f"functions.{room}.app").handler)
 
 from mini_agent import settings
-from mini_agent.data import db
-from mini_agent.http import rate_limit
+from mini_agent.data import db, redis_client
 
 assert not settings.settings.cache_info().misses, "settings are read at import"
 assert db._connection is None
-assert not rate_limit.client.cache_info().misses
+assert not redis_client.client.cache_info().misses
 assert "boto3" not in sys.modules, "boto3 takes as long to import as FastAPI"
 """
 
@@ -66,18 +64,20 @@ def test_a_room_imports_no_other_room() -> None:
 
 
 def test_the_script_and_the_queries_are_found_from_the_shared_layer() -> None:
-    assert "redis.call('TIME')" in rate_limit.SCRIPT.read_text()
+    assert "redis.call('TIME')" in redis_client.script_text("sliding_window")
     assert queries.load("tools/get").startswith(b"-- ")
 
 
 def test_making_the_limiters_client_and_script_connects_to_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caches = (settings, rate_limit.client, rate_limit._script)
+    caches = (settings, redis_client.client, redis_client._script)
     with monkeypatch.context() as environment:
         environment.setenv("MAP_REDIS_URL", "redis://redis.example:6379")
         for cached in caches:
             cached.cache_clear()
-        assert rate_limit._script().script == rate_limit.SCRIPT.read_text()
+        assert redis_client._script("sliding_window").script == redis_client.script_text(
+            "sliding_window"
+        )
     for cached in caches:
         cached.cache_clear()

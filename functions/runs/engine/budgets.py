@@ -18,12 +18,10 @@ from redis import RedisError
 from functions.runs.engine.records import BudgetLedger, StartedStep, TenantBudgets
 from functions.runs.llm.catalogue import Price
 from functions.runs.llm.messages import ModelRequest
-from mini_agent.data import db
-from mini_agent.http import rate_limit
+from mini_agent.data import db, redis_client
 from mini_agent.identity.callers import Caller, RunCaller
 from mini_agent.telemetry import count, logger
 
-SCRIPT = rate_limit.SCRIPT.with_name("budget.lua")
 MAX_WAIT_SECONDS = 10.0
 """How long a call waits for Redis, or for the ledger that another caller rebuilds."""
 MAX_CHECK_SECONDS = 1.0
@@ -202,7 +200,7 @@ def _rebuild_ledger(caller: Caller | RunCaller, rebuilder: str) -> TenantBudgets
 
 def _run_script(tenant_id: UUID, *arguments: str | int) -> list[int]:
     key = f"budget:{{{tenant_id}}}"
-    answer: list[int] = rate_limit.run(SCRIPT, [key, f"{key}:open"], arguments)
+    answer: list[int] = redis_client.run_script("budget", [key, f"{key}:open"], arguments)
     return answer
 
 

@@ -221,9 +221,7 @@ class Journal:
         Changes nothing if the run is over already, or another attempt's.
         """
         outcome = {"status": status, "stop_reason": stop_reason, "response": storable(response)}
-        statements: list[db.Query[Any]] = [
-            db.Query("runs/end", self._fence | outcome, RunState)
-        ]
+        statements: list[db.Query[Any]] = [db.Query("runs/end", self._fence | outcome, RunState)]
         if self._final_step:
             number, step = self._final_step
             finish = self._fence | step.parameters(number)

@@ -148,8 +148,8 @@ class Loop:
         self._tokens += sum(used)
         self._cost_usd += cost
         if len(response.text) > MAX_RESPONSE_CHARACTERS:
-            result = {"reason": "output_too_large"}
-            self._fail("output_too_large", StepOutcome("failed", result, None, *used, cost))
+            too_large = {"reason": "output_too_large"}
+            self._fail("output_too_large", StepOutcome("failed", too_large, None, *used, cost))
         calls = [{"tool": call.name, "arguments": call.arguments} for call in response.calls]
         result = {"text": response.text, "tool_calls": calls, "finish": response.finish}
         outcome = StepOutcome("completed", result, asdict(response), *used, cost)

@@ -9,6 +9,7 @@ from functions.runs.definitions import AgentDefinition
 from functions.runs.llm import catalogue
 from functions.runs.llm.messages import Model
 from functions.runs.llm.mock import MockModel
+from mini_agent import aws
 from mini_agent.identity.callers import Caller, RunCaller
 from mini_agent.settings import settings
 
@@ -43,9 +44,7 @@ def platform() -> dict[str, dict[str, Any]]:
     s = settings()
     text = s.providers.get_secret_value()
     if s.providers_secret:
-        import boto3  # noqa: PLC0415 - slow to load, and only needed on AWS
-
-        answer = boto3.client("secretsmanager").get_secret_value(SecretId=s.providers_secret)
+        answer = aws.call("secretsmanager", "get_secret_value", SecretId=s.providers_secret)
         text = answer["SecretString"]
     credentials: dict[str, dict[str, Any]] = json.loads(text)
     return credentials

@@ -30,6 +30,9 @@ class ApiError(Exception):
     example: ClassVar[dict[str, Any]] = {}
     """`details` as the OpenAPI document shows them."""
 
+    retry_after: int | None = None
+    """Seconds after which a client should try again: the `Retry-After` header."""
+
     def __init__(self, **details: object) -> None:
         super().__init__(self.message)
         self.details = details
@@ -260,11 +263,8 @@ class IdempotencyKeyInUse(ApiError):
 
     status = 409
     error_code = "IDEMPOTENCY_KEY_IN_USE"
+    retry_after = 1
     message = "The first request with this Idempotency-Key is not over; try again"
-
-    def __init__(self, **details: object) -> None:
-        super().__init__(**details)
-        self.headers = {"Retry-After": "1"}
 
 
 class PayloadTooLarge(ApiError):
@@ -317,6 +317,7 @@ class RateLimitExceeded(ApiError):
 
     status = 429
     error_code = "RATE_LIMIT_EXCEEDED"
+    retry_after = 60  # the window: less if the limiter knows better
     message = "Rate limit exceeded; try again after the seconds in Retry-After"
     example: ClassVar = {"limit": 100, "window_seconds": 60, "retry_after_seconds": 17}
 
@@ -326,12 +327,9 @@ class TooManyRuns(ApiError):
 
     status = 429
     error_code = "TOO_MANY_RUNS"
+    retry_after = RETRY_AFTER_SECONDS
     message = "As many runs as allowed are at work; try again when one of them is over"
     example: ClassVar = {"limit": 10}
-
-    def __init__(self, **details: object) -> None:
-        super().__init__(**details)
-        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 class InternalServerError(ApiError):
@@ -360,12 +358,9 @@ class ServiceUnavailable(ApiError):
 
     status = 503
     error_code = "SERVICE_UNAVAILABLE"
+    retry_after = RETRY_AFTER_SECONDS
     message = "A dependency is away for the moment; try again after the seconds in Retry-After"
     example: ClassVar = {"reason": "database"}
-
-    def __init__(self, **details: object) -> None:
-        super().__init__(**details)
-        self.headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 class DeadlineExceeded(ApiError):

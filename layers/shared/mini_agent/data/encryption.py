@@ -5,17 +5,16 @@ What is sealed opens for the tenant and the name that it was sealed for, and for
 
 import base64
 import os
-from functools import cache
 from typing import Any
 from uuid import UUID
 
+from mini_agent import aws
 from mini_agent.errors import ServiceUnavailable
 from mini_agent.settings import Settings, settings
 from mini_agent.telemetry import logger
 
 if Settings().secrets_key.startswith("kms:"):
-    # Slow to load, and of use on AWS alone: into the snapshot that SnapStart takes of the imports.
-    import boto3  # noqa: F401 - loaded, not used yet
+    import boto3  # noqa: F401 - loaded, not used yet: see `aws`
 
 _NONCE_BYTES = 12
 
@@ -69,27 +68,14 @@ def _bound(tenant_id: UUID, name: str) -> bytes:
     return tenant_id.bytes + name.encode()
 
 
-def _kms(operation: str, **asked: Any) -> dict[str, Any]:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see above
-
+def _kms(operation: str, **parameters: Any) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = getattr(_client(), operation)(**asked)
-    except (BotoCoreError, ClientError) as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", type(error).__name__)
-        if code in {"InvalidCiphertextException", "IncorrectKeyException"}:
+        return aws.call("kms", operation, **parameters)
+    except aws.AwsCallFailed as error:
+        if error.code in {"InvalidCiphertextException", "IncorrectKeyException"}:
             raise DecryptionFailed from None
-        logger.warning("no answer from KMS", extra={"cause": code})
+        logger.warning("no answer from KMS", extra={"cause": error.code})
         raise ServiceUnavailable(reason="secrets") from None
-    return answer
-
-
-@cache
-def _client() -> Any:
-    import boto3  # noqa: PLC0415 - see above
-    from botocore.config import Config  # noqa: PLC0415 - see above
-
-    patience = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2})
-    return boto3.client("kms", config=patience)
 
 
 def _aes(key: str) -> Any:

@@ -46,7 +46,8 @@ def _printable(text: str) -> str:
 def render(error: errors.ApiError) -> JSONResponse:
     """Return the answer for an error."""
     body = {"error_code": error.error_code, "message": error.message, "details": error.details}
+    headers = dict(error.headers)
+    if error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
     # Through json, since details hold UUIDs.
-    return JSONResponse(
-        json.loads(json.dumps(body, default=str)), error.status, headers=error.headers
-    )
+    return JSONResponse(json.loads(json.dumps(body, default=str)), error.status, headers)

@@ -8,7 +8,7 @@ An API key in an answer is shown once: where it was, what is stored, and told ag
 A route joins by itself (see `api`). One that keeps its own transactions asks for the `key` of its
 request and claims it where it writes its effect down:
 
-    with db.joined() as transaction:
+    with db.Transaction() as transaction:
         if key and (stored := idempotency.claim(caller, key, execution_id)):
             ...  # the effect is there: answer from `stored.execution_id`, with REPLAYED
         transaction.commit(caller, db.Query(...))
@@ -132,7 +132,7 @@ async def once(
     Raises what `claim` and the work raise; then, and after an answer that is an error, nothing is
     kept.
     """
-    with db.joined() as transaction:
+    with db.Transaction() as transaction:
         if stored := claim(caller, key):
             return _again(stored)
         answer = await work()

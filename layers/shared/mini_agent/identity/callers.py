@@ -42,7 +42,7 @@ class Caller:
             sent = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
             raise (InvalidApiKey if sent else MissingApiKey) from None
 
-    def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
+    def entry_statement(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
         """Return the statement, and its parameters, that makes a transaction this tenant's."""
         return "select app.enter_tenant(%s, %s, %s, %s)", self._who()
 
@@ -66,7 +66,7 @@ class Operator(Caller):
     The database refuses a caller that is none.
     """
 
-    def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
+    def entry_statement(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
         """Return the statement, and its parameters, that opens a transaction to every tenant."""
         return "select app.enter_operator(%s, %s, %s, %s)", self._who()
 
@@ -78,6 +78,6 @@ class RunCaller:
     tenant_id: UUID
     execution_id: UUID
 
-    def entry(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
+    def entry_statement(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
         """Return the statement, and its parameters, that makes a transaction this tenant's."""
         return "select app.enter_run(%s, %s)", (self.tenant_id, self.execution_id)
