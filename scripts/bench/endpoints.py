@@ -191,13 +191,13 @@ def _executions(data: Data) -> list[Endpoint]:
         return Case("POST", f"{path}/{run}/approvals/1", body, parameters)
 
     cancelling = write("executions/cancel") + read("executions/get")
-    steps, events = ("executions/get", "executions/steps"), ("events/run", "events/steps")
+    steps = ("executions/get", "executions/steps")
     approvals = f"POST {path}/{{id}}/approvals/{{id}}"
     return [
         Endpoint("GET /api/v1/models", "RunsFunction", lambda _: Case("GET", "/api/v1/models")),
         Endpoint(f"GET {path}/{{id}}", function, get(""), read("executions/get")),
         Endpoint(f"GET {path}/{{id}}/steps", function, get("/steps"), read(*steps)),
-        Endpoint(f"GET {path}/{{id}}/events", "EventsFunction", get("/events"), read(*events)),
+        Endpoint(f"GET {path}/{{id}}/events", "EventsFunction", get("/events"), read(*steps)),
         Endpoint(f"POST {path}/{{id}}/cancel", function, cancel, cancelling),
         Endpoint(approvals, function, decide, write("executions/decide")),
     ]
@@ -245,10 +245,10 @@ def _history(data: Data) -> list[Endpoint]:
         return Case("GET", f"{path}/export", None, dict.fromkeys(filters) | PAGE, "limit=20")
 
     return [
-        Endpoint(f"GET {path}/export", function, export, read("history/list")),
-        Endpoint("GET /api/v1/usage", function, usage, read("history/usage")),
-        Endpoint(f"GET {path}", function, list_, read("history/list")),
-        Endpoint(f"GET {path}/{{id}}", function, get, read("history/get")),
+        Endpoint(f"GET {path}/export", function, export, read("executions/list")),
+        Endpoint("GET /api/v1/usage", function, usage, read("executions/usage")),
+        Endpoint(f"GET {path}", function, list_, read("executions/list")),
+        Endpoint(f"GET {path}/{{id}}", function, get, read("executions/get")),
     ]
 
 

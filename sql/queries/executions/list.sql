@@ -1,9 +1,9 @@
--- Executions beyond a position, newest first, ties by id; a NULL filter or position counts as none.
--- A position lies before created_before and stands in for it: of two upper bounds Postgres would
--- begin at the looser one, and read all rows between them.
-select e.id, e.agent_id, e.agent_name, e.model, e.prompt, e.response, e.status, e.created_at,
-       e.stop_reason, e.input_tokens, e.output_tokens, e.cost_usd, e.steps,
-       round(1000 * extract(epoch from e.finished_at - e.created_at))::integer as duration_ms
+-- The runs beyond a position, newest first, ties by id. A filter or position that is NULL is ignored.
+-- A position lies before created_before and replaces it: given two upper bounds, Postgres would start
+-- at the looser one and read every row between them.
+select e.id, e.agent_id, e.agent_name, e.model, e.prompt, e.response, e.status, e.stop_reason,
+       e.warning, e.input_tokens, e.output_tokens, e.cost_usd, e.steps, e.created_at, e.started_at,
+       e.finished_at, round(1000 * extract(epoch from e.finished_at - e.created_at))::bigint as duration_ms
 from app.executions e
 where (%(agent_id)s::uuid is null or e.agent_id = %(agent_id)s)
   and (%(model)s::text is null or e.model = %(model)s)

@@ -1,4 +1,4 @@
-"""The history over HTTP."""
+"""The history over HTTP: lists, exports, single executions, usage; it needs only the database."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -6,15 +6,10 @@ from uuid import UUID
 
 from fastapi import Query, Request, Response, Security
 
-from functions.history import service
-from functions.history.models import (
-    Execution,
-    ExportQuery,
-    HistoryQuery,
-    UsageQuery,
-    UsageReport,
-)
+from functions.executions import history, service
+from functions.executions.models import ExportQuery, HistoryQuery, UsageQuery, UsageReport
 from mini_agent import errors
+from mini_agent.executions import Execution
 from mini_agent.http import api
 from mini_agent.http.pagination import Page
 from mini_agent.identity.callers import Caller
@@ -22,8 +17,8 @@ from mini_agent.identity.callers import Caller
 Reader = Annotated[Caller, Security(api.authorize, scopes=["history:read"])]
 
 NEXT_HEADERS = {
-    "X-Next-Cursor": "The `cursor` of the next page; left out on the last",
-    "Link": 'The next page, `rel="next"`; left out on the last',
+    "X-Next-Cursor": "The `cursor` of the next page; absent on the last",
+    "Link": 'The next page, `rel="next"`; absent on the last',
 }
 
 router = api.router("/api/v1", tags=["History"])
@@ -34,7 +29,7 @@ async def list_executions(
     caller: Reader, query: Annotated[HistoryQuery, Query()]
 ) -> Page[Execution]:
     """List executions, newest first; filters are exact, times exclusive, and all combine."""
-    return service.list_page(caller, query)
+    return history.list_page(caller, query)
 
 
 @router.get(
@@ -43,7 +38,7 @@ async def list_executions(
     response_class=Response,
     responses={
         200: {
-            "description": "An execution a line",
+            "description": "One execution per line",
             "content": {api.NDJSON: {"schema": {"type": "string"}}},
             "headers": {
                 name: {"description": description, "schema": {"type": "string"}}
@@ -55,17 +50,17 @@ async def list_executions(
 async def export_executions(
     caller: Reader, query: Annotated[ExportQuery, Query()], request: Request
 ) -> Response:
-    """Export executions, newest first: each line is JSON as the execution by its id is.
+    """Export executions, newest first: each line is an execution as JSON, as its id gives it.
 
-    A page may have fewer than `limit` where they are long; the last page has no `X-Next-Cursor`.
+    A page of long executions may have fewer than `limit`; the last page has no `X-Next-Cursor`.
     """
-    lines, cursor = service.export(caller, query)
+    lines, cursor = history.export(caller, query)
     headers = {}
     if cursor:
-        following = urlencode(dict(request.query_params) | {"cursor": cursor})
+        parameters = urlencode(dict(request.query_params) | {"cursor": cursor})
         headers = {
             "X-Next-Cursor": cursor,
-            "Link": f'<{api.path(request)}?{following}>; rel="next"',
+            "Link": f'<{api.path(request)}?{parameters}>; rel="next"',
         }
     return Response("".join(lines), media_type=api.NDJSON, headers=headers)
 
@@ -82,8 +77,8 @@ async def get_execution(caller: Reader, execution_id: UUID) -> Execution:
 
 @router.get("/usage", summary="Add up tokens, runs and cost")
 async def read_usage(caller: Reader, query: Annotated[UsageQuery, Query()]) -> UsageReport:
-    """Add up what runs used, by day, model and agent; at most 1 000 rows, the newest days first."""
-    return service.usage(caller, query)
+    """Add up usage by day, model and agent: at most 1 000 rows, the newest days first."""
+    return history.usage(caller, query)
 
 
 handler = api.handler(router)

@@ -1,4 +1,4 @@
--- How many executions history/list would give from its first page to its last.
+-- How many runs executions/list returns from its first page to its last.
 select count(*) as total
 from app.executions e
 where (%(agent_id)s::uuid is null or e.agent_id = %(agent_id)s)

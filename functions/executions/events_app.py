@@ -1,18 +1,18 @@
-"""Following a run, over HTTP."""
+"""Following a run, over HTTP; a Lambda of its own, since it holds requests until an event comes."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Header, Response, Security
 
-from functions.events import service
+from functions.executions import events
 from mini_agent import errors
 from mini_agent.http import api
 from mini_agent.identity.callers import Caller
 
 MEDIA_TYPE = "text/event-stream"
 RETRY_MILLISECONDS = 10
-"""How soon a client comes back that was told something; one that waited in vain, at once too."""
+"""How soon a client reconnects. Not later, since each request waits for events by itself."""
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
 LastEventId = Annotated[
@@ -28,24 +28,24 @@ router = api.router("/api/v1/executions", tags=["Runs"])
     response_class=Response,
     responses={
         200: {
-            "description": "Server-sent events; come back for more with the last id",
+            "description": "Server-sent events; reconnect with the last id for those that follow",
             "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
         },
-        204: {"description": "The run is over and every event was seen: do not come back"},
+        204: {"description": "The run is over and every event was seen: do not reconnect"},
         **errors.responses(errors.ExecutionNotFound),
     },
 )
 async def follow_run(
     caller: Reader, execution_id: UUID, last_event_id: LastEventId = 0
 ) -> Response:
-    """Wait until there is something to tell, tell it, and end; a standard client reconnects.
+    """Wait for events, send them, and end; a standard client reconnects by itself.
 
     Events: `step_started`, `step_finished`, and `run_finished`, which is the last.
     """
-    events = service.follow(caller, execution_id, last_event_id)
-    if events is None:
+    found = events.follow(caller, execution_id, last_event_id)
+    if found is None:
         return Response(status_code=204)
-    body = f"retry: {RETRY_MILLISECONDS}\n\n" + "".join(event.encode() for event in events)
+    body = f"retry: {RETRY_MILLISECONDS}\n\n" + "".join(event.encode() for event in found)
     return Response(body, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
