@@ -83,8 +83,8 @@ def run(
         raise UnsupportedModel(model=body.model, supported_models=list(supported))
     agents, [limits] = db.read(
         caller,
-        db.Query("runs/agent", {"agent_id": agent_id}, AgentDefinition),
-        db.Query("runs/limits", {}, TenantLimits),
+        db.Query("runs/get_agent", {"agent_id": agent_id}, AgentDefinition),
+        db.Query("runs/get_limits", {}, TenantLimits),
     )
     if not agents:
         raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
@@ -222,7 +222,7 @@ def _to_response(caller: Caller | RunCaller, state: RunState) -> Run:
     ended it.
     """
     if state.stop_reason == "budget_exceeded":
-        [step] = db.read(caller, db.Query("runs/refusal", {"id": state.id}, dict[str, Any]))
+        [step] = db.read(caller, db.Query("runs/get_refusal", {"id": state.id}, dict[str, Any]))
         details = {name: value for name, value in step["result"].items() if name != "reason"}
         raise BudgetExceeded(**details, execution_id=state.id)
     if state.stop_reason == "budget_unavailable":
@@ -246,7 +246,7 @@ def _to_response(caller: Caller | RunCaller, state: RunState) -> Run:
         usage=Usage(
             input_tokens=state.input_tokens,
             output_tokens=state.output_tokens,
-            cost_usd=float(state.cost_usd),
+            cost_usd=state.cost_usd,
             steps=state.steps,
         ),
     )

@@ -14,7 +14,7 @@ def load(caller: Caller | RunCaller, names: list[str]) -> dict[str, str]:
     """
     if not names or not settings().secrets_key:
         return {}
-    rows = db.read(caller, db.Query("runs/secrets", {"names": names}, dict[str, Any]))
+    rows = db.read(caller, db.Query("runs/list_secrets", {"names": names}, dict[str, Any]))
     if not rows:
         return {}
     from mini_agent.data.encryption import decrypt  # noqa: PLC0415 - only needed with secrets

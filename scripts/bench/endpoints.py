@@ -162,8 +162,8 @@ def _agents(data: Data) -> list[Endpoint]:
         return Case("POST", f"{path}/{data.agent}/run", prompt, parameters)
 
     updates = write("agents/update", "agents/replace_tools", "agents/get")
-    began, over = ("runs/create", "runs/begin_step"), ("runs/finish_step", "runs/end")
-    runs = read("runs/agent", "runs/limits") + write(*began) + write(*over)
+    began, over = ("runs/create", "runs/start_step"), ("runs/finish_step", "runs/end")
+    runs = read("runs/get_agent", "runs/get_limits") + write(*began) + write(*over)
     return [
         Endpoint(f"POST {path}", function, create, write("agents/create")),
         Endpoint(f"GET {path}", function, list_, read("agents/list")),

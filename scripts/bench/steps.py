@@ -111,7 +111,7 @@ class Engine:
             begun = step_parameters(
                 number, "tool", seconds=10, tool=TOOL, arguments={"query": "news"}
             )
-            self._write(run, "runs/begin_step", mine | begun)
+            self._write(run, "runs/start_step", mine | begun)
             self._write(run, "runs/finish_step", mine | done.parameters(number))
 
     def _write(self, run: RunCaller, query: str, parameters: dict[str, Any]) -> None:

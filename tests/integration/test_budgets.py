@@ -134,7 +134,7 @@ def count(admin: Connection, table: str) -> int:
 
 def in_postgres(client: Client) -> BudgetLedger:
     assert client.caller
-    [books] = db.read(client.caller, db.Query("runs/ledger", {}, BudgetLedger))
+    [books] = db.read(client.caller, db.Query("runs/get_budget_ledger", {}, BudgetLedger))
     return books
 
 

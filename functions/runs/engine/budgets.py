@@ -185,7 +185,7 @@ def _reserve_arguments(
 
 def _rebuild_ledger(caller: Caller | RunCaller, rebuilder: str) -> TenantBudgets:
     """Copy the ledger from Postgres to Redis, and return the budgets of that moment."""
-    [ledger] = db.read(caller, db.Query("runs/ledger", {}, BudgetLedger))
+    [ledger] = db.read(caller, db.Query("runs/get_budget_ledger", {}, BudgetLedger))
     day = ledger.now.replace(hour=0, minute=0, second=0, microsecond=0)
     expires_at = day + timedelta(days=1)
     if ledger.budgeted_since and ledger.now < ledger.budgeted_since + OVERLAP:

@@ -71,7 +71,7 @@ def step_parameters(
     arguments: Any = None,
     bound: UsageBound | None = None,
 ) -> dict[str, Any]:
-    """Return the parameters of `runs/begin_step`, without the run and its attempt."""
+    """Return the parameters of `runs/start_step`, without the run and its attempt."""
     return {
         "number": number,
         "kind": kind,
@@ -140,11 +140,11 @@ class Journal:
         }
         statements: list[db.Query[Any]] = [db.Query("runs/create", row, dict[str, Any])]
         if concurrent_runs is not None:
-            slot = db.Query("runs/take_slot", {"concurrent_runs": concurrent_runs}, dict[str, Any])
+            slot = db.Query("runs/claim_slot", {"concurrent_runs": concurrent_runs}, dict[str, Any])
             statements.insert(0, slot)
         if first_call:
             first = step_parameters(1, "model", seconds=seconds, bound=first_call)
-            statements.append(db.Query("runs/begin_step", journal._fence | first, StartedStep))
+            statements.append(db.Query("runs/start_step", journal._fence | first, StartedStep))
         refusals = {"executions_have_room": TooManyRuns(limit=concurrent_runs)}
         rows = db.write(caller, *statements, refusals=refusals)
         if first_call:
@@ -166,7 +166,7 @@ class Journal:
         """Return the steps of earlier attempts, in order."""
         if self._first_step:
             return []
-        return db.read(self.caller, db.Query("runs/steps", {"id": self.run.id}, Step))
+        return db.read(self.caller, db.Query("runs/list_steps", {"id": self.run.id}, Step))
 
     def begin(
         self,
@@ -187,7 +187,7 @@ class Journal:
         step = step_parameters(
             number, kind, seconds=seconds, tool=tool, arguments=arguments, bound=bound
         )
-        started: StartedStep = self._write("runs/begin_step", step, StartedStep)
+        started: StartedStep = self._write("runs/start_step", step, StartedStep)
         return started
 
     def reserve(self, step: StartedStep, bound: UsageBound, seconds: float) -> int:

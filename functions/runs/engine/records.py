@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from functions.runs.definitions import AgentDefinition, RunLimits
-from mini_agent.executions import Status, StopReason
+from mini_agent.executions import Execution, Status
 
 
 class ClaimedRun(BaseModel):
@@ -30,26 +30,11 @@ class ClaimedRun(BaseModel):
     seconds_left: float
 
 
-class RunState(BaseModel):
-    """A run's current state."""
+class RunState(Execution):
+    """A run's current state, with the agent as it was when the run was created."""
 
-    id: UUID
-    agent_id: UUID
-    agent_name: str
-    model: str
-    prompt: str
-    response: str | None
-    status: Status
-    stop_reason: StopReason | None
-    warning: str | None
     background: bool
     definition: AgentDefinition
-    input_tokens: int
-    output_tokens: int
-    cost_usd: Decimal
-    steps: int
-    created_at: datetime
-    finished_at: datetime | None
 
 
 class Step(BaseModel):
