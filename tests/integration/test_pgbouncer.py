@@ -71,7 +71,7 @@ def pgbouncer(postgres: backends.Server) -> Iterator[backends.Server]:
                 str(PROGRAM),
                 str(folder / "pgbouncer.ini"),
             ],
-            answers=_answers,
+            is_ready=_answers,
             stop_signal=signal.SIGINT,
             log=folder / "log",
         )
