@@ -99,6 +99,13 @@ def write(
         raise (refusal or error) from error
 
 
+def first(rows: list[Row], missing: ApiError) -> Row:
+    """Return the first of the rows; raises `missing` where there is none."""
+    if not rows:
+        raise missing
+    return rows[0]
+
+
 def after_commit(work: Callable[[], object]) -> None:
     """Do what must not precede the effect: now, or once the open transaction has committed."""
     if transaction := Transaction.current():
