@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from local import pool, template
 from local.pool import Pool
+from tests.waiting import Hold
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
@@ -41,11 +40,11 @@ def with_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return run
 
 
-async def obey(sandboxes: Pool, seconds: float) -> Any:
-    """Let a sandbox sleep, and return its process id and times."""
-    event = {"queryStringParameters": {"sleep": str(seconds)}}
+async def obey(sandboxes: Pool, **query: str) -> str:
+    """Return the body of the handler's response."""
+    event = {"queryStringParameters": query}
     response = await sandboxes.invoke(json.dumps(event).encode(), "r")
-    return json.loads(json.loads(response)["body"])
+    return str(json.loads(response)["body"])
 
 
 def test_a_warm_function_starts_no_process_for_its_first_event(
@@ -54,8 +53,7 @@ def test_a_warm_function_starts_no_process_for_its_first_event(
     async def test(sandboxes: Pool) -> None:
         await sandboxes.warm()
         [warm] = sandboxes._idle
-        assert (await obey(sandboxes, 0))["pid"] == warm.process.pid
-        assert sandboxes._idle == [warm]
+        assert await obey(sandboxes, pid="") == str(warm.process.pid)
         await sandboxes.warm()
         assert sandboxes._idle == [warm]
 
@@ -67,22 +65,24 @@ def test_short_events_share_the_processes_that_the_cores_can_run(
 ) -> None:
     async def test(sandboxes: Pool) -> None:
         await sandboxes.warm()
-        events = await asyncio.gather(*(obey(sandboxes, 0.01) for _ in range(8)))
-        assert len({event["pid"] for event in events}) == 1
+        pids = await asyncio.gather(*(obey(sandboxes, pid="") for _ in range(8)))
+        assert len(set(pids)) == 1
 
     with_one_core(test)
 
 
 def test_an_event_does_not_wait_for_one_that_waits_itself(
-    with_one_core: Callable[..., None],
+    with_one_core: Callable[..., None], tmp_path: Path
 ) -> None:
+    held = Hold(tmp_path / "hold")
+    held.folder.mkdir()
+
     async def test(sandboxes: Pool) -> None:
-        waiting = asyncio.create_task(obey(sandboxes, 4))
-        await asyncio.sleep(0.1)
-        started = time.monotonic()
-        await obey(sandboxes, 0)
-        assert time.monotonic() - started > pool.TURN_SECONDS
+        waiting = asyncio.create_task(obey(sandboxes, hold=str(held.folder)))
+        await asyncio.to_thread(held.until_held)
+        await obey(sandboxes, pid="")
         assert not waiting.done()
-        waiting.cancel()
+        held.release()
+        await waiting
 
     with_one_core(test)

@@ -181,18 +181,18 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         if "requestBody" in operation
     }
     assert used == {
-        "ToolIn",
-        "ToolChange",
-        "AgentIn",
-        "AgentChange",
+        "ToolCreate",
+        "ToolUpdate",
+        "AgentCreate",
+        "AgentUpdate",
         "RunIn",
-        "SecretIn",
+        "SecretValue",
         "ApprovalDecision",
-        "KeyIn",
-        "RotationIn",
-        "TenantIn",
-        "TenantChange",
-        "TenantKeyIn",
+        "ApiKeyCreate",
+        "ApiKeyRotate",
+        "TenantCreate",
+        "TenantUpdate",
+        "TenantKeyCreate",
     }
     shown = {"Tool", "Agent", "Run", "Execution", "ApiKey", "NewApiKey", "Tenant", "NewTenant"}
     assert used | shown | {"AuditEntry"} <= schemas
