@@ -23,9 +23,7 @@ def translate(error: Exception, request_id: str) -> errors.ApiError:
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             return errors.MethodNotAllowed()
         case HTTPException(status_code=HTTPStatus.BAD_REQUEST):  # a body that defeats the parser
-            return errors.ValidationFailed(
-                errors=[{"field": "body", "message": str(error.detail), "type": "json_invalid"}]
-            )
+            return errors.ValidationFailed.of("body", str(error.detail), "json_invalid")
         case _:
             return errors.InternalServerError(request_id=request_id)
 

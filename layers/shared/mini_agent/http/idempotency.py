@@ -36,11 +36,11 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 
 HEADER = "Idempotency-Key"
-LONGEST = 255
+MAX_LENGTH = 255
 REPLAYED = {"Idempotency-Replayed": "true"}
 """The header of an answer that was given before."""
 
-_FIT = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
+_FIT = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}")
 
 # A quote after a colon begins a value: within a text it has a backslash.
 _MAYBE_KEY = re.compile(rf'(?<=:)"({api_keys.PREFIX}\w+)"')
@@ -82,9 +82,8 @@ async def key(request: Request) -> IdempotencyKey | None:
     if sent is None:
         return None
     if not _FIT.fullmatch(sent):
-        message = f"1 to {LONGEST} visible ASCII characters, no blanks"
-        raise ValidationFailed(
-            errors=[{"field": f"header.{HEADER}", "message": message, "type": "value_error"}]
+        raise ValidationFailed.of(
+            f"header.{HEADER}", f"1 to {MAX_LENGTH} visible ASCII characters, no blanks"
         )
     # The template: the same key for another item is a mistake, as another body is.
     route = f"{request.method} {request.scope['route'].path}"

@@ -132,6 +132,4 @@ def _position(
 
 
 def _refused(parameter: str, message: str) -> ValidationFailed:
-    return ValidationFailed(
-        errors=[{"field": f"query.{parameter}", "message": message, "type": "value_error"}]
-    )
+    return ValidationFailed.of(f"query.{parameter}", message)
