@@ -33,11 +33,11 @@ Found = TypeVar("Found", Tenant, NewApiKey)
 
 def create(operator: Operator, tenant: TenantIn) -> NewTenant:
     """Return the new tenant with its first key; raises ServiceUnavailable without peppers."""
-    key, minted = api_keys.mint()
-    fields = {"tenant": Jsonb(_row(tenant.model_dump())), "key_id": minted.pop("id")}
+    key, stored = api_keys.issue()
+    fields = {"tenant": Jsonb(_row(tenant.model_dump())), "key_id": stored.pop("id")}
     [created] = db.write(
         operator,
-        db.Query("admin/create", fields | minted | _asked(FIRST_KEY), NewTenant),
+        db.Query("admin/create", fields | stored | _asked(FIRST_KEY), NewTenant),
     )
     return created.model_copy(update={"key": key})
 
@@ -81,8 +81,8 @@ def delete(operator: Operator, tenant_id: UUID, deletion: Deletion) -> Tenant:
 
 def create_key(operator: Operator, tenant_id: UUID, asked: TenantKeyIn) -> NewApiKey:
     """Return a tenant's new key; raises TenantNotFound, TenantDeleted, ServiceUnavailable."""
-    key, minted = api_keys.mint()
-    parameters = {"tenant_id": tenant_id} | minted | _asked(asked)
+    key, stored = api_keys.issue()
+    parameters = {"tenant_id": tenant_id} | stored | _asked(asked)
     created = db.write(operator, db.Query("admin/create_key", parameters, NewApiKey))
     return _one(operator, created, tenant_id).model_copy(update={"key": key})
 

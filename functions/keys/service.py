@@ -19,7 +19,7 @@ def create(caller: Caller, asked: KeyIn) -> NewApiKey:
     """Return the new key; raises InsufficientScope for a scope that the caller lacks."""
     _check_may_give(caller, asked.scopes)
     fields = asked.model_dump() | {"scopes": sorted({*asked.scopes})}
-    [created] = _mint(caller, "keys/create", fields)
+    [created] = _issue(caller, "keys/create", fields)
     return created
 
 
@@ -32,7 +32,7 @@ def rotate(caller: Caller, key_id: UUID, asked: RotationIn) -> NewApiKey:
     scopes = get(caller, key_id).scopes
     _check_may_give(caller, scopes)
     fields = asked.model_dump() | {"old_id": key_id, "scopes": scopes}
-    return _one(_mint(caller, "keys/rotate", fields), key_id)
+    return _one(_issue(caller, "keys/rotate", fields), key_id)
 
 
 def get(caller: Caller, key_id: UUID) -> ApiKey:
@@ -56,13 +56,13 @@ def _check_may_give(caller: Caller, scopes: Iterable[str]) -> None:
             raise InsufficientScope(required_scope=scope)
 
 
-def _mint(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey]:
-    key, minted = api_keys.mint()
+def _issue(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey]:
+    key, stored = api_keys.issue()
     # The database knows the caller's scopes too, and its word is the last.
     greater = InsufficientScope(required_scope=" ".join(fields["scopes"]))
     made = db.write(
         caller,
-        db.Query(query, fields | minted, NewApiKey),
+        db.Query(query, fields | stored, NewApiKey),
         refusals={"api_keys_no_greater_than_maker": greater},
     )
     return [new.model_copy(update={"key": key}) for new in made]
