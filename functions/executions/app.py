@@ -1,4 +1,4 @@
-"""Runs while they are under way, over HTTP."""
+"""Runs over HTTP: their state and steps, and how to cancel, approve or reject."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import Path, Security
 
 from functions.executions import service
-from functions.executions.models import Approval, ApprovalIn, Execution, StepList
+from functions.executions.models import Approval, ApprovalDecision, StepList
 from mini_agent import errors
+from mini_agent.executions import Execution
 from mini_agent.http import api
 from mini_agent.identity.callers import Caller
 
@@ -21,7 +22,7 @@ router = api.router("/api/v1/executions", tags=["Runs"])
     "/{execution_id}", summary="Get a run", responses=errors.responses(errors.ExecutionNotFound)
 )
 async def get_run(caller: Reader, execution_id: UUID) -> Execution:
-    """Read how far a run is, what it used and what it cost."""
+    """Read a run's state, what it has used and what it has cost."""
     return service.get(caller, execution_id)
 
 
@@ -31,8 +32,8 @@ async def get_run(caller: Reader, execution_id: UUID) -> Execution:
     responses=errors.responses(errors.ExecutionNotFound),
 )
 async def list_steps(caller: Reader, execution_id: UUID) -> StepList:
-    """List what a run did so far, in order."""
-    return service.steps(caller, execution_id)
+    """List the steps that a run has taken so far, in order."""
+    return service.list_steps(caller, execution_id)
 
 
 @router.post(
@@ -41,7 +42,7 @@ async def list_steps(caller: Reader, execution_id: UUID) -> StepList:
     responses=errors.responses(errors.ExecutionNotFound, errors.ExecutionAlreadyFinished),
 )
 async def cancel_run(caller: Writer, execution_id: UUID) -> Execution:
-    """Cancel a run: a call that is under way ends, and no other begins."""
+    """Cancel a run: the current step may still finish, and no other starts."""
     return service.cancel(caller, execution_id)
 
 
@@ -59,10 +60,10 @@ async def decide_approval(
     caller: Writer,
     execution_id: UUID,
     step: Annotated[int, Path(ge=1, le=1_000_000)],
-    approval: ApprovalIn,
+    decision: ApprovalDecision,
 ) -> Approval:
-    """Decide about a tool call that a run waits with; the run goes on from there."""
-    return service.decide(caller, execution_id, step, approval)
+    """Approve or reject a tool call that waits for it; the run continues from there."""
+    return service.decide(caller, execution_id, step, decision)
 
 
 handler = api.handler(router)

@@ -1,62 +1,22 @@
-"""What comes into the executions room, and what goes out."""
+"""The rows, query parameters and bodies of the executions room, apart from the run itself."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-Status = Literal["queued", "running", "waiting_approval", "completed", "failed", "cancelled"]
+from mini_agent.executions import Status
+from mini_agent.http.fields import Name, Time
+from mini_agent.http.pagination import PageQuery
 
-
-class Execution(BaseModel):
-    """A run, as far as it is."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "id": "750e8400-e29b-41d4-a716-446655440000",
-                    "agent_id": "650e8400-e29b-41d4-a716-446655440000",
-                    "agent_name": "Research Assistant",
-                    "model": "gpt-4o",
-                    "prompt": "Find the latest trends in AI agent frameworks",
-                    "response": None,
-                    "status": "running",
-                    "stop_reason": None,
-                    "warning": None,
-                    "input_tokens": 52,
-                    "output_tokens": 40,
-                    "cost_usd": 0.00053,
-                    "steps": 2,
-                    "created_at": "2024-01-15T10:35:00.123456Z",
-                    "started_at": "2024-01-15T10:35:00.223456Z",
-                    "finished_at": None,
-                }
-            ]
-        }
-    )
-
-    id: UUID
-    agent_id: UUID
-    agent_name: str
-    model: str
-    prompt: str
-    response: str | None
-    status: Status
-    stop_reason: str | None = Field(description="Why it is over; null while it is not")
-    warning: str | None
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float = Field(description="US dollars, by the list price of the model")
-    steps: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+Kind = Literal["model", "tool", "approval"]
+StepStatus = Literal["running", "waiting", "completed", "failed", "refused", "interrupted"]
+Decision = Literal["approve", "reject"]
 
 
 class Step(BaseModel):
-    """What a run did: it asked its model, called a tool, or waited for an approval."""
+    """A step of a run: a model call, a tool call, or the wait for an approval."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -82,18 +42,18 @@ class Step(BaseModel):
         }
     )
 
-    number: int
-    kind: Literal["model", "tool", "approval"]
-    status: Literal["running", "waiting", "completed", "failed", "refused", "interrupted"]
-    tool: str | None
-    arguments: Any
-    result: Any
+    number: int = Field(description="Its place in the run, from 1")
+    kind: Kind
+    status: StepStatus
+    tool: str | None = Field(description="The tool's name; null for a model call")
+    arguments: Any = Field(description="What the model asks the tool to do")
+    result: Any = Field(description="What the model or the tool returned")
     input_tokens: int
     output_tokens: int
-    cost_usd: float
-    decision: Literal["approve", "reject"] | None
+    cost_usd: float = Field(description="US dollars, by the model's list price")
+    decision: Decision | None = Field(description="Of an approval; null until it is decided")
     comment: str | None
-    expires_at: datetime | None = Field(description="Until when an approval waits")
+    expires_at: datetime | None = Field(description="When an approval can no longer be given")
     started_at: datetime
     finished_at: datetime | None
     duration_ms: int | None
@@ -105,35 +65,149 @@ class StepList(BaseModel):
     items: list[Step]
 
 
-class ApprovalIn(BaseModel):
-    """What a person decides about a tool call that waits."""
+class ApprovalDecision(BaseModel):
+    """A person's decision about a tool call that waits for approval."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"decision": "approve", "comment": "Go ahead"}]},
     )
 
-    decision: Literal["approve", "reject"]
+    decision: Decision
     comment: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")] = ""
 
 
 class Approval(BaseModel):
-    """A decision, as it stands."""
+    """An approval that has been decided."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "execution_id": "750e8400-e29b-41d4-a716-446655440000",
+                    "step": 2,
+                    "decision": "approve",
+                }
+            ]
+        }
+    )
 
     execution_id: UUID
     step: int
-    decision: Literal["approve", "reject"]
+    decision: Decision
 
 
-class Decided(BaseModel):
-    """An approval's state, and who waits for it."""
+class WaitingRun(BaseModel):
+    """The callback of a run that waits in the background, if one does."""
 
-    decision: Literal["approve", "reject"] | None
     callback: str | None
 
 
-class Cancelled(BaseModel):
-    """A run that was cancelled, and who waits for it."""
+class DecidedApproval(WaitingRun):
+    """An approval's decision, and the callback of the run that waits for it."""
 
-    id: UUID
-    callback: str | None
+    decision: Decision | None
+
+
+class StepStarted(BaseModel):
+    """The data of a `step_started` event."""
+
+    number: int
+    kind: Kind
+    tool: str | None
+    arguments: Any
+    expires_at: datetime | None
+
+
+class StepFinished(BaseModel):
+    """The data of a `step_finished` event."""
+
+    number: int
+    kind: Kind
+    tool: str | None
+    status: StepStatus
+    result: Any
+
+
+class HistoryFilters(BaseModel):
+    """The filters that the history and its export share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent_id: UUID | None = None
+    model: Name | None = None
+    status: Status | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+    stop_reason: Name | None = None
+    min_cost_usd: float | None = Field(
+        None, ge=0, le=1_000_000, description="Runs that cost this much or more"
+    )
+    min_duration_ms: int | None = Field(
+        None, ge=0, le=10**10, description="Runs that took this long or longer"
+    )
+
+
+class HistoryQuery(HistoryFilters, PageQuery):
+    """The query parameters of the history."""
+
+
+class ExportQuery(HistoryFilters):
+    """The query parameters of an export."""
+
+    limit: int = Field(100, ge=1, le=1000, description="The most executions in a page")
+    cursor: str | None = Field(
+        None, description="The `X-Next-Cursor` of the page before, with the same filters"
+    )
+
+    def history_query(self, limit: int, cursor: str | None) -> HistoryQuery:
+        """Return the query of one page of the history with the same filters."""
+        filters = self.model_dump(include=set(HistoryFilters.model_fields))
+        return HistoryQuery(limit=limit, cursor=cursor, **filters)
+
+
+class UsageQuery(BaseModel):
+    """The query parameters of the usage report; days count whole, in UTC."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    created_after: Time | None = Field(None, description="By default 30 days ago")
+    created_before: Time | None = Field(None, description="By default now")
+    agent_id: UUID | None = None
+    model: Name | None = None
+
+
+class DailyUsage(BaseModel):
+    """What one agent's runs with one model used on one day (UTC)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "day": "2024-01-15",
+                    "model": "gpt-4o",
+                    "agent_id": "650e8400-e29b-41d4-a716-446655440000",
+                    "agent_name": "Research Assistant",
+                    "runs": 12,
+                    "input_tokens": 624,
+                    "output_tokens": 480,
+                    "cost_usd": 0.00636,
+                }
+            ]
+        }
+    )
+
+    day: date
+    model: str
+    agent_id: UUID
+    agent_name: str
+    runs: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+class UsageReport(BaseModel):
+    """Usage by day, model and agent: the newest day first, the highest cost first within a day."""
+
+    items: list[DailyUsage]

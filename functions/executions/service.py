@@ -1,15 +1,14 @@
-"""The rules of executions."""
+"""Reading and steering a run that exists; whoever works on it sees a decision in the database."""
 
 from uuid import UUID
 
 from functions.executions.models import (
     Approval,
-    ApprovalIn,
-    Cancelled,
-    Decided,
-    Execution,
+    ApprovalDecision,
+    DecidedApproval,
     Step,
     StepList,
+    WaitingRun,
 )
 from mini_agent import aws
 from mini_agent.data import db
@@ -19,78 +18,78 @@ from mini_agent.errors import (
     ExecutionNotFound,
     StepNotFound,
 )
+from mini_agent.executions import Execution
 from mini_agent.identity.callers import Caller
 from mini_agent.telemetry import logger
 
 
 def get(caller: Caller, execution_id: UUID) -> Execution:
     """Return a run; raises ExecutionNotFound."""
-    return _one(
-        db.read(caller, db.Query("executions/get", {"id": execution_id}, Execution)), execution_id
-    )
+    found = db.read(caller, db.Query("executions/get", {"id": execution_id}, Execution))
+    return db.first(found, ExecutionNotFound(execution_id=execution_id))
 
 
-def steps(caller: Caller, execution_id: UUID) -> StepList:
-    """Return the steps of a run; raises ExecutionNotFound."""
-    asked = {"id": execution_id}
-    found, listed = db.read(
+def get_with_steps(
+    caller: Caller, execution_id: UUID, *, since: int
+) -> tuple[Execution, list[Step]]:
+    """Return a run and its steps from a number on, as of one moment; raises ExecutionNotFound."""
+    found, steps = db.read(
         caller,
-        db.Query("executions/get", asked, Execution),
-        db.Query("executions/steps", asked, Step),
+        db.Query("executions/get", {"id": execution_id}, Execution),
+        db.Query("executions/steps", {"id": execution_id, "since": since}, Step),
     )
-    _one(found, execution_id)
-    return StepList(items=listed)
+    return db.first(found, ExecutionNotFound(execution_id=execution_id)), steps
+
+
+def list_steps(caller: Caller, execution_id: UUID) -> StepList:
+    """Return the steps of a run; raises ExecutionNotFound."""
+    return StepList(items=get_with_steps(caller, execution_id, since=1)[1])
 
 
 def cancel(caller: Caller, execution_id: UUID) -> Execution:
-    """Cancel a run and return it; a run that was cancelled before stays so.
+    """Cancel a run and return it; one that is cancelled already stays as it is.
 
     Raises ExecutionNotFound, ExecutionAlreadyFinished.
     """
-    cancelled = db.write(caller, db.Query("executions/cancel", {"id": execution_id}, Cancelled))
+    cancelled = db.write(caller, db.Query("executions/cancel", {"id": execution_id}, WaitingRun))
     execution = get(caller, execution_id)
     if execution.status != "cancelled":
         raise ExecutionAlreadyFinished(execution_id=execution_id, status=execution.status)
-    if cancelled and cancelled[0].callback:
-        _wake(cancelled[0].callback)
+    for run in cancelled:
+        _wake(run)
     return execution
 
 
-def decide(caller: Caller, execution_id: UUID, step: int, approval: ApprovalIn) -> Approval:
-    """Decide about a tool call that waits; the same decision again changes nothing.
+def decide(caller: Caller, execution_id: UUID, step: int, decision: ApprovalDecision) -> Approval:
+    """Decide about a tool call that waits for approval; repeating a decision changes nothing.
 
     Raises ExecutionNotFound, StepNotFound, ApprovalClosed.
     """
-    asked = {"id": execution_id, "step": step}
-    decision = asked | approval.model_dump() | {"key_id": caller.key_id}
-    decided = db.write(caller, db.Query("executions/decide", decision, Decided))
+    approval = {"id": execution_id, "step": step}
+    fields = approval | decision.model_dump() | {"key_id": caller.key_id}
+    decided = db.write(caller, db.Query("executions/decide", fields, DecidedApproval))
     if not decided:
         get(caller, execution_id)
-        decided = db.read(caller, db.Query("executions/approval", asked, Decided))
+        decided = db.read(caller, db.Query("executions/approval", approval, DecidedApproval))
         if not decided:
             raise StepNotFound(execution_id=execution_id, step=step)
-        if decided[0].decision != approval.decision:
+        if decided[0].decision != decision.decision:
             raise ApprovalClosed(execution_id=execution_id, step=step, decision=decided[0].decision)
-    # Also where it was decided before: whoever decided may have died before this line.
-    if decided[0].callback:
-        _wake(decided[0].callback)
-    return Approval(execution_id=execution_id, step=step, decision=approval.decision)
+    # Also for a repeated decision: the first request may have died before it woke the run.
+    _wake(decided[0])
+    return Approval(execution_id=execution_id, step=step, decision=decision.decision)
 
 
-def _one(found: list[Execution], execution_id: UUID) -> Execution:
-    if not found:
-        raise ExecutionNotFound(execution_id=execution_id)
-    return found[0]
+def _wake(run: WaitingRun) -> None:
+    """Wake a run that waits; it reads the decision itself, so waking it twice does no harm."""
+    callback = run.callback
+    if callback:
+        db.after_commit(lambda: _send_callback(callback))
 
 
-def _wake(callback: str) -> None:
-    """Call the run back that waits; it reads the decision itself, so one call is as good as two."""
-    db.after_commit(lambda: _call_back(callback))
-
-
-def _call_back(callback: str) -> None:
+def _send_callback(callback: str) -> None:
     call = "send_durable_execution_callback_success"
     try:
         aws.call("lambda", call, CallbackId=callback, Result=b"{}")
     except aws.AwsCallFailed as error:
-        logger.warning("a run was not called back", extra={"cause": error.code})
+        logger.warning("a waiting run was not woken", extra={"cause": error.code})

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mini_agent import VERSION
+from mini_agent import API_VERSION
 
 
 class Health(BaseModel):
@@ -14,7 +14,7 @@ class Health(BaseModel):
 
     status: Literal["healthy"] = "healthy"
     service: Literal["Mini Agent Platform"] = "Mini Agent Platform"
-    version: str = VERSION
+    version: str = API_VERSION
 
 
 class Dependency(BaseModel):

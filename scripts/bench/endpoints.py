@@ -157,13 +157,13 @@ def _agents(data: Data) -> list[Endpoint]:
         step |= {"reserved_tokens": 0, "reserved_usd": 0}
         used = {"input_tokens": 0, "output_tokens": 0, "cost_usd": 0, "response": None}
         done = {"step_status": "completed", "result": Jsonb({"text": TEXT}), **used}
-        ended = {"status": "completed", "stop_reason": "answered", "patience": 115}
+        ended = {"status": "completed", "stop_reason": "answered", "ends_in": 115}
         parameters = {**prompt, **started, **step, **done, **ended}
         return Case("POST", f"{path}/{data.agent}/run", prompt, parameters)
 
     updates = write("agents/update", "agents/replace_tools", "agents/get")
-    began, over = ("runs/start", "runs/begin_step"), ("runs/finish_step", "runs/end")
-    runs = read("runs/agent", "runs/limits") + write(*began) + write(*over)
+    began, over = ("runs/create", "runs/start_step"), ("runs/finish_step", "runs/end")
+    runs = read("runs/get_agent", "runs/get_limits") + write(*began) + write(*over)
     return [
         Endpoint(f"POST {path}", function, create, write("agents/create")),
         Endpoint(f"GET {path}", function, list_, read("agents/list")),
@@ -191,13 +191,13 @@ def _executions(data: Data) -> list[Endpoint]:
         return Case("POST", f"{path}/{run}/approvals/1", body, parameters)
 
     cancelling = write("executions/cancel") + read("executions/get")
-    steps, events = ("executions/get", "executions/steps"), ("events/run", "events/steps")
+    steps = ("executions/get", "executions/steps")
     approvals = f"POST {path}/{{id}}/approvals/{{id}}"
     return [
         Endpoint("GET /api/v1/models", "RunsFunction", lambda _: Case("GET", "/api/v1/models")),
         Endpoint(f"GET {path}/{{id}}", function, get(""), read("executions/get")),
         Endpoint(f"GET {path}/{{id}}/steps", function, get("/steps"), read(*steps)),
-        Endpoint(f"GET {path}/{{id}}/events", "EventsFunction", get("/events"), read(*events)),
+        Endpoint(f"GET {path}/{{id}}/events", "EventsFunction", get("/events"), read(*steps)),
         Endpoint(f"POST {path}/{{id}}/cancel", function, cancel, cancelling),
         Endpoint(approvals, function, decide, write("executions/decide")),
     ]
@@ -245,10 +245,10 @@ def _history(data: Data) -> list[Endpoint]:
         return Case("GET", f"{path}/export", None, dict.fromkeys(filters) | PAGE, "limit=20")
 
     return [
-        Endpoint(f"GET {path}/export", function, export, read("history/list")),
-        Endpoint("GET /api/v1/usage", function, usage, read("history/usage")),
-        Endpoint(f"GET {path}", function, list_, read("history/list")),
-        Endpoint(f"GET {path}/{{id}}", function, get, read("history/get")),
+        Endpoint(f"GET {path}/export", function, export, read("executions/list")),
+        Endpoint("GET /api/v1/usage", function, usage, read("executions/usage")),
+        Endpoint(f"GET {path}", function, list_, read("executions/list")),
+        Endpoint(f"GET {path}/{{id}}", function, get, read("executions/get")),
     ]
 
 

@@ -25,6 +25,7 @@ from mangum import Mangum
 from local.sandbox import Context
 from mini_agent import telemetry
 from mini_agent.data import db, redis_client
+from mini_agent.executions import Execution
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
 from scripts.bench.bare import Bare
@@ -152,12 +153,12 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
     """Return the first page and one far down, by cursor and by OFFSET, and the count."""
     told = History(**history)
     caller = Caller.from_event({"requestContext": {"authorizer": told.caller}})
-    handler = _load("functions.history.app.handler")
-    models = import_module("functions.history.models")
+    handler = _load("functions.executions.history_app.handler")
+    models = import_module("functions.executions.models")
     # What 45 000 pages would lead to.
     item = SimpleNamespace(id=UUID(told.deep_id), created_at=datetime.fromisoformat(told.deep_time))
     filters = models.HistoryQuery().filters()
-    cursor = pagination.Cursors(caller, "history", filters).encode(item)
+    cursor = pagination.Cursors(caller, "executions", filters).encode(item)
 
     def get(query: str) -> Callable[[], None]:
         return partial(
@@ -165,7 +166,7 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
         )
 
     offset = filters | {"after_time": None, "after_id": None, "limit": 21, "offset": told.deep}
-    deep_offset = db.Query("history/list", offset, models.Execution)
+    deep_offset = db.Query("executions/list", offset, Execution)
     often: dict[str, Callable[[], Any]] = {
         "first": get(""),
         "cursor": get(f"cursor={quote(cursor)}"),

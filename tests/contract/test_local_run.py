@@ -1,5 +1,6 @@
 """`make run` from its first line to its last."""
 
+import importlib.util
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,7 +78,7 @@ def test_the_curl_line_that_it_prints_works_as_pasted(local_stack: LocalStack) -
 
 def test_the_demo_shows_each_request_and_answer(local_stack: LocalStack) -> None:
     port = str(httpx.URL(local_stack.url).port)
-    command = [sys.executable, "-m", "local.demo", "--port", port]
+    command = [sys.executable, "-m", "scripts.demo", "--port", port]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.count("$ curl") == 9
     statuses = re.findall(r"^(\d{3}) ", shown, re.MULTILINE)
@@ -86,7 +88,7 @@ def test_the_demo_shows_each_request_and_answer(local_stack: LocalStack) -> None
 def test_the_demo_without_a_platform_says_what_to_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "local.demo", "--port", str(port)]
+    command = [sys.executable, "-m", "scripts.demo", "--port", str(port)]
     demo = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert demo.returncode == 1
     assert "start `make run`" in demo.stdout
@@ -142,6 +144,26 @@ def test_a_database_that_cannot_be_migrated_is_told_without_a_trace(tmp_path: Pa
     assert "make run: the database is not migrated: permission denied for schema app" in words
     assert f"see {tmp_path}/logs/MigrateFunction.log" in words
     assert "Traceback" not in words
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another user")
+def test_root_runs_postgres_from_a_folder_that_others_cannot_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = importlib.util.find_spec(backends.WHEEL)
+    assert wheel
+    assert wheel.origin
+    packages = Path(wheel.origin).parents[1]
+    for name in (backends.WHEEL, f"{backends.WHEEL}.libs"):
+        shutil.copytree(packages / name, tmp_path / "packages" / name)
+    (tmp_path / "packages").chmod(0o700)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as copies:
+        Path(copies).chmod(0o755)
+        monkeypatch.setattr(backends, "COPIES", Path(copies))
+        for _ in range(2):  # the second finds the copy
+            with backends.postgres(tmp_path / "postgres") as server:
+                assert any(word.startswith(copies) for word in server.command)
 
 
 # ── How it ends ─────────────────────────────────────────────────────────────────────────────────

@@ -21,8 +21,14 @@ _ROOM = re.compile(
     rf"{BASE}/(?P<room>tools|agents|models|executions|history|usage|secrets|keys|audit|admin)"
     r"(/[^/]+(?P<way>/run\b|/events\b)?)?"
 )
-_ROOMS = {"models": "runs", "usage": "history", "/run": "runs", "/events": "events"}
-"""The rooms that are not called as their paths are."""
+_APPS = {
+    "models": "runs.app",
+    "history": "executions.history_app",
+    "usage": "executions.history_app",
+    "/run": "runs.app",
+    "/events": "executions.events_app",
+}
+"""The apps that are not named after their paths."""
 ROOMS = (
     "/tools",
     "/agents",
@@ -40,22 +46,24 @@ KNOWN_USE_HEADERS = {"x-ratelimit-remaining", "ratelimit"}
 """On top of those, while Redis answers."""
 
 
-def room_of(path: str) -> str:
-    """Return the room that a path (without its query) belongs to."""
+def app_of(path: str) -> str:
+    """Return the app, `<room>.<module>`, that serves a path (without its query)."""
     match = _ROOM.match(path)
-    named = (match["way"] or match["room"]) if match else "system"
-    return _ROOMS.get(named, named)
+    name = (match["way"] or match["room"]) if match else "system"
+    return _APPS.get(name, f"{name}.app")
 
 
 def handler_of(path: str) -> Handler:
-    """Return the handler of the room that a path (without its query) belongs to."""
-    handler: Handler = importlib.import_module(f"functions.{room_of(path)}.app").handler
+    """Return the handler that serves a path (without its query)."""
+    handler: Handler = importlib.import_module(f"functions.{app_of(path)}").handler
     return handler
 
 
 def environment_of(path: str) -> AbstractContextManager[None]:
     """Give settings what the function of a path has in its own environment."""
-    return configured(database_user="map_operator") if room_of(path) == "admin" else nullcontext()
+    return (
+        configured(database_user="map_operator") if app_of(path) == "admin.app" else nullcontext()
+    )
 
 
 class Client:

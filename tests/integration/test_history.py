@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from functions.history import service
+from functions.executions import history
 from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
-from tests.events import Answer
+from tests.events import Answer, uuid
 from tests.integration.client import Client, ids, refused_fields
 
 
@@ -30,10 +30,13 @@ def test_a_run_is_in_the_history_as_it_was(client: Client) -> None:
         "status": "completed",
         "created_at": run["executed_at"],
         "stop_reason": "answered",
+        "warning": run["warning"],
         "input_tokens": 0,
         "output_tokens": 0,
         "cost_usd": 0,
         "steps": 1,
+        "started_at": run["executed_at"],
+        "finished_at": entry["finished_at"],
         "duration_ms": entry["duration_ms"],
     }
     assert 0 < entry["duration_ms"] < 5000
@@ -56,7 +59,7 @@ def test_an_unknown_id_is_not_found_and_a_malformed_one_refused(client: Client) 
 
 # ── Filters ──────────────────────────────────────────────────────────────────────────────────────
 
-ANN, BOB = str(uuid4()), str(uuid4())
+ANN, BOB = (f"{name}0000000-0000-4000-8000-000000000000" for name in "ab")
 ENTRIES = {
     # second of the day, agent, model, status
     "a": (1, ANN, "gpt-4", "completed"),
@@ -85,7 +88,7 @@ def entries(admin: Connection, tenant: Caller) -> None:
         ("", "dcba"),
         (f"agent_id={ANN}", "ba"),
         (f"agent_id={ANN.upper()}", "ba"),
-        (f"agent_id={uuid4()}", ""),
+        (f"agent_id={uuid(1)}", ""),
         ("model=gpt-4", "ca"),
         ("model=gpt-5", ""),
         ("status=failed", "cb"),
@@ -225,7 +228,7 @@ def test_a_page_ends_where_its_answer_would_be_too_large_for_lambda(
     client: Client, admin: Connection, tenant: Caller, letter: str
 ) -> None:
     fill(admin, tenant, 40, letter * 60_000)
-    fill(admin, tenant, 2, "x" * (service.MOST_BYTES + 1))
+    fill(admin, tenant, 2, "x" * (history.MAX_EXPORT_BYTES + 1))
     after, found = f"{EXPORT}?limit=1000", list[str]()
     while after:
         answer = client("GET", after)

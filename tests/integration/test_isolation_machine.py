@@ -82,8 +82,9 @@ class Tenant:
 
 
 def without_time(execution: Json) -> Json:
-    """An execution without how long it took, which the model cannot know."""
+    """An execution without its end, which the model cannot know."""
     assert execution.pop("duration_ms") >= 0
+    assert execution.pop("finished_at") >= execution["created_at"]
     return execution
 
 
@@ -267,7 +268,9 @@ class Platform(RuleBasedStateMachine):
             "agent_name": shown["name"],
             "response": made["response"],
             "status": "completed",
+            "warning": made["warning"],
             "created_at": made["executed_at"],
+            "started_at": made["executed_at"],
             "stop_reason": "answered",
             **made["usage"],
         }

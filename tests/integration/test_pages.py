@@ -11,7 +11,7 @@ import pytest
 
 from functions.agents.models import AgentQuery
 from functions.audit.models import AuditQuery
-from functions.history.models import HistoryQuery
+from functions.executions.models import HistoryQuery
 from functions.tools.models import ToolQuery
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller

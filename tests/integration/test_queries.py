@@ -44,7 +44,7 @@ def names_in(source: str) -> Iterator[str]:
             case ast.Constant(value=str(text)) if _looks_like_a_query(text):
                 yield text
             case ast.Call(
-                func=ast.Attribute(value=ast.Name("page"), attr="fetch"),
+                func=ast.Attribute(value=ast.Name("pagination"), attr="fetch"),
                 args=[_, ast.Constant(value=str(room)), *_],
             ):
                 yield f"{room}/list"
@@ -67,5 +67,5 @@ def test_every_query_file_is_used_and_every_name_used_is_a_file() -> None:
 
 
 def test_a_misspelt_name_and_a_forgotten_one_would_be_noticed() -> None:
-    source = 'db.Query("tols/get", {}, Tool); page.fetch(caller, "tools", query, Tool)'
+    source = 'db.Query("tols/get", {}, Tool); pagination.fetch(caller, "tools", query, Tool)'
     assert set(names_in(source)) == {"tols/get", "tools/list", "tools/count"}

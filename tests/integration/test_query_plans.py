@@ -57,13 +57,13 @@ FILL = """
            %(start)s + n * interval '1 s'
     from generate_series(1, %(rows)s) n
 """
-NEWEST_FIRST = {"history", "audit"}
+NEWEST_FIRST = {"executions", "audit"}
 
 FILTERS: dict[str, dict[str, object]] = {
     "tools": {"name": None, "agent_name": None},
     "agents": {"name": None, "role": None, "tool_name": None},
     "keys": {"name": None},
-    "history": dict.fromkeys(
+    "executions": dict.fromkeys(
         (
             *("agent_id", "model", "status", "created_after", "created_before"),
             *("stop_reason", "min_cost_usd", "min_duration_ms"),
@@ -83,12 +83,12 @@ LISTS: list[tuple[str, dict[str, object]]] = [
     ("agents", {"role": "role 0"}),
     ("agents", {"tool_name": "tool 1"}),
     ("keys", {}),
-    ("history", {}),
-    ("history", {"agent_id": "agent 1"}),
-    ("history", {"model": "gpt-1"}),
-    ("history", {"status": "failed"}),
-    ("history", {"status": "completed"}),
-    ("history", {"created_after": START, "created_before": START + timedelta(days=1)}),
+    ("executions", {}),
+    ("executions", {"agent_id": "agent 1"}),
+    ("executions", {"model": "gpt-1"}),
+    ("executions", {"status": "failed"}),
+    ("executions", {"status": "completed"}),
+    ("executions", {"created_after": START, "created_before": START + timedelta(days=1)}),
     ("audit", {}),
     ("audit", {"action": "tool.updated"}),
     ("audit", {"created_after": START, "created_before": START + timedelta(days=1)}),
@@ -185,9 +185,9 @@ def test_the_log_of_all_tenants_is_read_in_its_order_too(
     [
         ("tools/get", "tools"),
         ("agents/get", "agents"),
-        ("runs/agent", "agents"),
+        ("runs/get_agent", "agents"),
         ("keys/get", "api_keys"),
-        ("history/get", "executions"),
+        ("executions/get", "executions"),
     ],
 )
 def test_one_thing_is_found_by_its_id(api: Connection, query: str, table: str) -> None:
@@ -232,7 +232,7 @@ def test_an_operator_adds_up_one_tenants_days_without_reading_others(
 
 def test_a_page_by_offset_reads_what_it_skips(api: Connection) -> None:
     """So that the measure above is known to see a deep page that is not cheap."""
-    parameters = FILTERS["history"] | {"after_time": None, "after_id": None, "limit": PAGE}
-    first = explain(api, "history/list", parameters | {"offset": 0})
-    deep = explain(api, "history/list", parameters | {"offset": DEEP})
+    parameters = FILTERS["executions"] | {"after_time": None, "after_id": None, "limit": PAGE}
+    first = explain(api, "executions/list", parameters | {"offset": 0})
+    deep = explain(api, "executions/list", parameters | {"offset": DEEP})
     assert cost(deep) > tuple(100 * of_first for of_first in cost(first))

@@ -214,12 +214,12 @@ def outcome(answer: Answer) -> str:
 def test_every_room_is_in_the_document_and_every_operation_has_one_scope_that_keys_can_have() -> (
     None
 ):
-    rooms = {
-        app.parent.name
-        for app in Path(openapi.ROOT, "functions").glob("*/app.py")
+    apps = {
+        f"{app.parent.name}.{app.stem}"
+        for app in Path(openapi.ROOT, "functions").glob("*/*.py")
         if re.search(r"^router = ", app.read_text(), re.MULTILINE)
     }
-    assert rooms == {*openapi.ROOMS}
+    assert apps == {*openapi.APPS}
     assert {str(o) for o in OPERATIONS if not o.scopes} == PUBLIC
     assert all(len(o.scopes) == 1 for o in OPERATIONS if str(o) not in PUBLIC)
     assert {s for o in OPERATIONS for s in o.scopes} <= {*SCOPES}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from functions.system import docs
-from mini_agent import VERSION
+from mini_agent import API_VERSION
 from mini_agent.data import db, redis_client
 from tests.databases import configured
 from tests.integration.client import Client
@@ -27,7 +27,7 @@ def test_health_answers_without_touching_anything(tmp_path: Path, nothing: str) 
         answer = nobody("GET", "/health")
         assert (answer.status, answer.json) == (
             200,
-            {"status": "healthy", "service": "Mini Agent Platform", "version": VERSION},
+            {"status": "healthy", "service": "Mini Agent Platform", "version": API_VERSION},
         )
         assert db._connection is None
         assert not redis_client.client.cache_info().currsize

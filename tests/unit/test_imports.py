@@ -11,7 +11,8 @@ from mini_agent.data import queries, redis_client
 from mini_agent.settings import settings
 
 ROOT = Path(__file__).parents[2]
-ROOMS = sorted(path.parent for path in (ROOT / "functions").glob("*/app.py"))
+APPS = sorted((ROOT / "functions").glob("*/*app.py"))
+ROOMS = sorted({path.parent for path in APPS})
 PROBE = """
 import importlib, socket, sys
 
@@ -19,8 +20,8 @@ def refuse(*_, **__):
     raise AssertionError("an import wants more than to be imported")
 
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
-for room in sys.argv[1:]:
-    assert callable(importlib.import_module(f"functions.{room}.app").handler)
+for app in sys.argv[1:]:
+    assert callable(importlib.import_module(f"functions.{app}").handler)
 
 from mini_agent import settings
 from mini_agent.data import db, redis_client
@@ -34,7 +35,14 @@ assert "boto3" not in sys.modules, "boto3 takes as long to import as FastAPI"
 
 def test_importing_the_rooms_reads_no_setting_and_opens_no_connection() -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROBE, *(room.name for room in ROOMS)],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            PROBE,
+            *(f"{app.parent.name}.{app.stem}" for app in APPS),
+        ],
         env={"PYTHONPATH": f"{ROOT}:{ROOT / 'layers/shared'}"},
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from mini_agent import errors
+from mini_agent import errors, executions
 from mini_agent.identity import api_keys
 from scripts import openapi
 from tests.unit.test_errors import CLASSES
@@ -145,8 +145,9 @@ def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> No
 
 def models() -> list[type[BaseModel]]:
     """Return the rooms' models that show examples."""
-    modules = [importlib.import_module(f"functions.{room}.models") for room in openapi.ROOMS]
-    modules.append(api_keys)
+    rooms = {app.partition(".")[0] for app in openapi.APPS}
+    modules = [importlib.import_module(f"functions.{room}.models") for room in rooms]
+    modules += [api_keys, executions]
     found = {
         thing
         for module in modules
@@ -177,18 +178,18 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         if "requestBody" in operation
     }
     assert used == {
-        "ToolIn",
-        "ToolChange",
-        "AgentIn",
-        "AgentChange",
+        "ToolCreate",
+        "ToolUpdate",
+        "AgentCreate",
+        "AgentUpdate",
         "RunIn",
-        "SecretIn",
-        "ApprovalIn",
-        "KeyIn",
-        "RotationIn",
-        "TenantIn",
-        "TenantChange",
-        "TenantKeyIn",
+        "SecretValue",
+        "ApprovalDecision",
+        "ApiKeyCreate",
+        "ApiKeyRotate",
+        "TenantCreate",
+        "TenantUpdate",
+        "TenantKeyCreate",
     }
     shown = {"Tool", "Agent", "Run", "Execution", "ApiKey", "NewApiKey", "Tenant", "NewTenant"}
     assert used | shown | {"AuditEntry"} <= schemas

@@ -1,11 +1,10 @@
--- The run's id, cancelled by this; no row if it is over already, or this tenant has none of this id.
--- Nothing more begins in it: each step asks for a run that is still running. Whoever waits for an
--- approval is woken by its callback.
+-- The run, cancelled by this statement, and the callback of the approval that it waits for; no row if
+-- it is over already or this tenant has none of this id. No step starts after it: each one requires a
+-- run that is still running.
 update app.executions e
 set status = 'cancelled', stop_reason = 'cancelled', finished_at = now()
 where id = %(id)s and status in ('queued', 'running', 'waiting_approval')
-returning e.id,
-          (select s.callback
+returning (select s.callback
            from app.execution_steps s
            where s.execution_id = e.id and s.status = 'waiting'
            order by s.number desc

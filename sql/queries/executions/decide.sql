@@ -1,4 +1,4 @@
--- The approval, decided by this; no row unless it waits and has time left.
+-- The approval, decided by this statement; no row unless it is waiting and has time left.
 update app.execution_steps s
 set decision = %(decision)s,
     comment = %(comment)s,

@@ -1,6 +1,6 @@
 -- The run, or no row where this tenant has none of this id.
 select id, agent_id, agent_name, model, prompt, response, status, stop_reason, warning,
-       input_tokens, output_tokens, cost_usd, steps, created_at, started_at,
-       coalesce(finished_at, case when definition is null then created_at end) as finished_at
+       input_tokens, output_tokens, cost_usd, steps, created_at, started_at, finished_at,
+       round(1000 * extract(epoch from finished_at - created_at))::bigint as duration_ms
 from app.executions
 where id = %(id)s

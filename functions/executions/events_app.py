@@ -1,0 +1,52 @@
+"""Following a run, over HTTP; a Lambda of its own, since it holds requests until an event comes."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Header, Response, Security
+
+from functions.executions import events
+from mini_agent import errors
+from mini_agent.http import api
+from mini_agent.identity.callers import Caller
+
+MEDIA_TYPE = "text/event-stream"
+RETRY_MILLISECONDS = 10
+"""How soon a client reconnects. Not later, since each request waits for events by itself."""
+
+Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
+LastEventId = Annotated[
+    int, Header(ge=0, le=10_000_000, description="The `id` of the last event that was seen")
+]
+
+router = api.router("/api/v1/executions", tags=["Runs"])
+
+
+@router.get(
+    "/{execution_id}/events",
+    summary="Follow a run",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events; reconnect with the last id for those that follow",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        },
+        204: {"description": "The run is over and every event was seen: do not reconnect"},
+        **errors.responses(errors.ExecutionNotFound),
+    },
+)
+async def follow_run(
+    caller: Reader, execution_id: UUID, last_event_id: LastEventId = 0
+) -> Response:
+    """Wait for events, send them, and end; a standard client reconnects by itself.
+
+    Events: `step_started`, `step_finished`, and `run_finished`, which is the last.
+    """
+    found = events.follow(caller, execution_id, last_event_id)
+    if found is None:
+        return Response(status_code=204)
+    body = f"retry: {RETRY_MILLISECONDS}\n\n" + "".join(event.encode() for event in found)
+    return Response(body, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
+
+
+handler = api.handler(router)
