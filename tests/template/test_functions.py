@@ -85,7 +85,7 @@ def test_runs_may_start_the_worker_and_executions_may_wake_it_and_nobody_else_ma
     }
     variables = FUNCTIONS["RunsFunction"]["Properties"]["Environment"]["Variables"]
     assert variables["MAP_WORKER_FUNCTION"] == {
-        "Fn::If": ["WorksOn", {"Ref": "WorkerFunctionAliaslive"}, ""]
+        "Fn::If": ["HasBackground", {"Ref": "WorkerFunctionAliaslive"}, ""]
     }
 
 

@@ -36,7 +36,7 @@ def test_each_function_may_reach_only_what_it_is_for() -> None:
             "SweepFunction": {"SweeperAccess"},
             "RunsFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
             "WorkerFunction": {"ApiAccess", "ModelsAccess", "BedrockAccess"},
-            "SecretsFunction": {"ApiAccess", "SealAccess"},
+            "SecretsFunction": {"ApiAccess", "EncryptionAccess"},
             "KeysFunction": {"ApiAccess", "PeppersAccess"},
             "AdminFunction": {"OperatorAccess", "PeppersAccess"},
         }
@@ -56,7 +56,7 @@ def test_each_database_user_is_for_one_kind_of_function() -> None:
         "SweeperAccess": {"map_sweeper"},
         "OperatorAccess": {"map_operator"},
         "PeppersAccess": set(),
-        "SealAccess": set(),
+        "EncryptionAccess": set(),
         "ModelsAccess": set(),
         "BedrockAccess": set(),
     }
@@ -87,7 +87,7 @@ def test_who_seals_secrets_cannot_read_them_and_both_name_the_tenant() -> None:
         and "ViaService" not in json.dumps(statement["Condition"])
         and statement["Condition"] == named
     }
-    assert may == {("SealAccess", "kms:Encrypt"), ("ModelsAccess", "kms:Decrypt")}
+    assert may == {("EncryptionAccess", "kms:Encrypt"), ("ModelsAccess", "kms:Decrypt")}
 
 
 def test_models_of_bedrock_are_asked_only_where_the_operator_says_so() -> None:
@@ -97,20 +97,20 @@ def test_models_of_bedrock_are_asked_only_where_the_operator_says_so() -> None:
         if any(re.match(r"bedrock:|.*bedrock-runtime$", text) for text in texts(resource))
     }
     assert access == {
-        ("data.yaml", "BedrockAccess"): "AsksBedrock",
+        ("data.yaml", "BedrockAccess"): "UsesBedrock",
         ("network.yaml", "BedrockEndpoint"): "BedrockWithoutNat",
     }
     asked = {"Fn::Equals": [{"Ref": "Bedrock"}, "true"]}
-    assert STACKS["data.yaml"]["Conditions"]["AsksBedrock"] == asked
+    assert STACKS["data.yaml"]["Conditions"]["UsesBedrock"] == asked
     assert asked in STACKS["network.yaml"]["Conditions"]["BedrockWithoutNat"]["Fn::And"]
-    assert asked in SOURCE["Conditions"]["AsksBedrock"]["Fn::And"]
+    assert asked in SOURCE["Conditions"]["UsesBedrock"]["Fn::And"]
     granted = [
         policy["Fn::If"][0]
         for role in of_type(RESOURCES, "AWS::IAM::Role").values()
         for policy in role["Properties"]["ManagedPolicyArns"]
         if "BedrockAccess" in json.dumps(policy)
     ]
-    assert granted == ["AsksBedrock"] * 2  # runs and the worker
+    assert granted == ["UsesBedrock"] * 2  # runs and the worker
 
 
 def test_no_tool_is_called_over_plain_http_on_aws() -> None:

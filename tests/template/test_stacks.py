@@ -36,7 +36,7 @@ def test_every_output_that_the_root_uses_exists() -> None:
 
 def test_the_nested_stacks_are_left_out_where_a_database_is_given() -> None:
     for name, application in APPLICATIONS.items():
-        assert application["Condition"] == ("Fronted" if name == "Edge" else "Cloud")
+        assert application["Condition"] == ("HasEdge" if name == "Edge" else "Cloud")
 
 
 def test_samconfig_names_only_parameters_that_exist() -> None:
