@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 DATA ?= .data
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 # Where setpriv is there (util-linux), a killed make takes what it started along.
@@ -31,8 +32,8 @@ clean: ## remove the data of `make run`, and nothing else; DATA=.data
 	@echo "removed the data in $(DATA)"
 
 # ── Check ───────────────────────────────────────────────────────────────────────────────────────
-test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some, WORKERS=0 in one process
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 # The tests whose subject is what the cache answers; ARGS= for others.
 CACHE_TESTS = tests/integration/test_ratelimit.py tests/integration/test_budget_script.py \

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.tiny import TEMPLATE, Api, MakeApi
+from tests.contract.gateway_api import TEMPLATE, Clock, GatewayApi, MakeApi
 
 ROOT = Path(__file__).parents[2]
 KEY_A, KEY_B = "tenant-a-key", "tenant-b-key"
@@ -139,8 +139,8 @@ def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
     """Makes small APIs on gateways of their own: `make_api(text, sandboxes)`."""
     apis = []
 
-    def make(text: str = TEMPLATE, sandboxes: int = 2) -> Api:
-        apis.append(Api(tmp_path_factory.mktemp("api"), text, sandboxes))
+    def make(text: str = TEMPLATE, sandboxes: int = 2) -> GatewayApi:
+        apis.append(GatewayApi(tmp_path_factory.mktemp("api"), text, sandboxes))
         return apis[-1]
 
     yield make
@@ -149,6 +149,14 @@ def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
 
 
 @pytest.fixture(scope="module")
-def api(make_api: MakeApi) -> Api:
+def api(make_api: MakeApi) -> GatewayApi:
     """One of them, which a module's tests share."""
     return make_api()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the gateways in this process: it stands still until the test moves it."""
+    clock = Clock()
+    monkeypatch.setattr("local.gateway.time", clock)
+    return clock

@@ -180,12 +180,12 @@ class Transaction:
         return rows
 
     def commit(self, caller: Caller | RunCaller, *statements: Query[Row]) -> list[Row]:
-        """Run the transaction's last statements and COMMIT; return the last one's rows."""
-        rows: list[Row] = self.run(caller, *statements, commit=True)[-1]
+        """Run the transaction's last statements, if any, and COMMIT; return the last one's rows."""
+        rows: list[list[Row]] = self.run(caller, *statements, commit=True)
         self._conn = None
         for work in self.after_commit:
             work()
-        return rows
+        return rows[-1] if rows else []
 
 
 def _send(
