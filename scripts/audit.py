@@ -13,11 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PIP_AUDIT = ROOT / ".venv-audit" / "bin" / "pip-audit"
-LOCKS = (
-    *("layers/dependencies/requirements.txt", "layers/models/requirements.txt"),
-    *("requirements/run.txt", "requirements/dev.txt"),
-    *("requirements/checkov.txt", "requirements/audit.txt"),
-)
+LOCKS = (*ROOT.glob("layers/*/requirements.txt"), *ROOT.glob("requirements/*.txt"))
 UNREACHABLE = re.compile(r"ConnectionError|ServiceError|Could not connect|Timeout")
 
 
@@ -34,12 +30,12 @@ def main() -> int:
     problems: set[str] = set()
     for lock in LOCKS:
         try:
-            problems |= set(findings(*_pip_audit(ROOT / lock)))
+            problems |= set(findings(*_pip_audit(lock)))
         except DatabaseUnreachable:
             print("audit: the vulnerability database cannot be reached, so nothing was checked")
             break
         except AuditFailed as error:
-            problems.add(f"{lock}: pip-audit failed\n{error}")
+            problems.add(f"{lock.relative_to(ROOT)}: pip-audit failed\n{error}")
     else:
         print(f"audit: {len(LOCKS)} locks checked, {len(problems) or 'no'} problems")
     for problem in sorted(problems):

@@ -93,7 +93,7 @@ IDEMPOTENCY = {
     "schema": {
         "type": "string",
         "minLength": 1,
-        "maxLength": idempotency.LONGEST,
+        "maxLength": idempotency.MAX_LENGTH,
         "pattern": "^[!-~]+$",
     },
 }

@@ -1,4 +1,4 @@
-"""Tenants over HTTP, for the platform's operators alone."""
+"""Tenants over HTTP, for the platform's operators only."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,17 +7,17 @@ from fastapi import Query, Request, Response, Security
 
 from functions.admin import service
 from functions.admin.models import (
-    Deletion,
     NewTenant,
+    OperatorAuditEntry,
+    OperatorAuditQuery,
     Tenant,
-    TenantAuditEntry,
-    TenantAuditQuery,
-    TenantChange,
-    TenantIn,
-    TenantKeyIn,
+    TenantCreate,
+    TenantDeletion,
+    TenantKeyCreate,
     TenantQuery,
-    TenantUsage,
+    TenantUpdate,
     TenantUsageQuery,
+    TenantUsageReport,
 )
 from mini_agent import errors
 from mini_agent.http import api
@@ -26,7 +26,7 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.api_keys import NewApiKey
 from mini_agent.identity.callers import Operator
 
-Admin = Annotated[Operator, Security(api.authorize, scopes=[api_keys.OPERATOR_SCOPE])]
+Authorized = Annotated[Operator, Security(api.authorize, scopes=[api_keys.OPERATOR_SCOPE])]
 
 router = api.router("/api/v1/admin", tags=["Platform"])
 
@@ -38,16 +38,18 @@ router = api.router("/api/v1/admin", tags=["Platform"])
     responses=errors.responses(errors.UnsupportedMediaType),
 )
 async def create_tenant(
-    operator: Admin, tenant: TenantIn, request: Request, response: Response
+    operator: Authorized, tenant: TenantCreate, request: Request, response: Response
 ) -> NewTenant:
-    """Make a tenant with a first key of 90 days, which may do all that a tenant's key can."""
+    """Create a tenant with a first key, valid for 90 days, with every scope of a tenant's key."""
     created = service.create(operator, tenant)
     response.headers["Location"] = api.location(request, created.id)
     return created
 
 
 @router.get("/tenants", summary="List tenants", response_model_exclude_unset=True)
-async def list_tenants(operator: Admin, query: Annotated[TenantQuery, Query()]) -> Page[Tenant]:
+async def list_tenants(
+    operator: Authorized, query: Annotated[TenantQuery, Query()]
+) -> Page[Tenant]:
     """List tenants, oldest first; filters are exact and combine."""
     return service.list_page(operator, query)
 
@@ -57,7 +59,7 @@ async def list_tenants(operator: Admin, query: Annotated[TenantQuery, Query()]) 
     summary="Get a tenant by id",
     responses=errors.responses(errors.TenantNotFound),
 )
-async def get_tenant(operator: Admin, tenant_id: UUID) -> Tenant:
+async def get_tenant(operator: Authorized, tenant_id: UUID) -> Tenant:
     """Read one tenant."""
     return service.get(operator, tenant_id)
 
@@ -69,9 +71,9 @@ async def get_tenant(operator: Admin, tenant_id: UUID) -> Tenant:
         errors.TenantNotFound, errors.TenantDeleted, errors.UnsupportedMediaType
     ),
 )
-async def update_tenant(operator: Admin, tenant_id: UUID, change: TenantChange) -> Tenant:
-    """Change what is sent; the rest stays as it is. A limit holds everywhere within 30 seconds."""
-    return service.update(operator, tenant_id, change)
+async def update_tenant(operator: Authorized, tenant_id: UUID, tenant: TenantUpdate) -> Tenant:
+    """Change the fields in the body. A new limit takes effect everywhere within 30 seconds."""
+    return service.update(operator, tenant_id, tenant)
 
 
 @router.post(
@@ -79,8 +81,8 @@ async def update_tenant(operator: Admin, tenant_id: UUID, change: TenantChange) 
     summary="Suspend a tenant",
     responses=errors.responses(errors.TenantNotFound, errors.TenantDeleted, errors.TenantProtected),
 )
-async def suspend_tenant(operator: Admin, tenant_id: UUID) -> Tenant:
-    """Refuse all its keys from now on, and keep its data."""
+async def suspend_tenant(operator: Authorized, tenant_id: UUID) -> Tenant:
+    """Refuse all its keys from now on; its data stays."""
     return service.suspend(operator, tenant_id)
 
 
@@ -89,8 +91,8 @@ async def suspend_tenant(operator: Admin, tenant_id: UUID) -> Tenant:
     summary="Resume a tenant",
     responses=errors.responses(errors.TenantNotFound, errors.TenantDeleted),
 )
-async def resume_tenant(operator: Admin, tenant_id: UUID) -> Tenant:
-    """Take its keys again, after it was suspended, or deleted and its grace is not over."""
+async def resume_tenant(operator: Authorized, tenant_id: UUID) -> Tenant:
+    """Accept its keys again: of a suspended tenant, or a deleted one within its grace period."""
     return service.resume(operator, tenant_id)
 
 
@@ -100,9 +102,9 @@ async def resume_tenant(operator: Admin, tenant_id: UUID) -> Tenant:
     responses=errors.responses(errors.TenantNotFound, errors.TenantDeleted, errors.TenantProtected),
 )
 async def delete_tenant(
-    operator: Admin, tenant_id: UUID, deletion: Annotated[Deletion, Query()]
+    operator: Authorized, tenant_id: UUID, deletion: Annotated[TenantDeletion, Query()]
 ) -> Tenant:
-    """Refuse all its keys from now on, and delete all its data once the grace is over."""
+    """Refuse all its keys from now on, and delete all its data after the grace period."""
     return service.delete(operator, tenant_id, deletion)
 
 
@@ -115,9 +117,13 @@ async def delete_tenant(
     ),
 )
 async def create_tenant_key(
-    operator: Admin, tenant_id: UUID, key: TenantKeyIn, request: Request, response: Response
+    operator: Authorized,
+    tenant_id: UUID,
+    key: TenantKeyCreate,
+    request: Request,
+    response: Response,
 ) -> NewApiKey:
-    """Make a key, for a tenant that has lost its own. Location is where the tenant finds it."""
+    """Create a key for a tenant that has lost its own. Location is the tenant's path to it."""
     created = service.create_key(operator, tenant_id, key)
     base, _, _ = api.location(request, created.id).rpartition("/admin/")
     response.headers["Location"] = f"{base}/keys/{created.id}"
@@ -130,21 +136,21 @@ async def create_tenant_key(
     responses=errors.responses(errors.TenantNotFound),
 )
 async def read_tenant_usage(
-    operator: Admin, tenant_id: UUID, query: Annotated[TenantUsageQuery, Query()]
-) -> TenantUsage:
-    """Add up what runs used, by day and model; at most 1 000 rows, the newest days first.
+    operator: Authorized, tenant_id: UUID, query: Annotated[TenantUsageQuery, Query()]
+) -> TenantUsageReport:
+    """Add up usage by day and model: at most 1 000 rows, the newest days first.
 
-    Of runs that are deleted whole days are known alone: a day that a bound cuts counts in full.
+    A day that a bound cuts counts whole: of deleted runs only days are known.
     """
     return service.usage(operator, tenant_id, query)
 
 
 @router.get("/audit", summary="List audit entries", response_model_exclude_unset=True)
 async def list_audit_entries(
-    operator: Admin, query: Annotated[TenantAuditQuery, Query()]
-) -> Page[TenantAuditEntry]:
-    """List who did what, of all tenants, newest first; filters are as a tenant's own."""
+    operator: Authorized, query: Annotated[OperatorAuditQuery, Query()]
+) -> Page[OperatorAuditEntry]:
+    """List the entries of all tenants, newest first, with the filters of a tenant's own log."""
     return service.list_entries(operator, query)
 
 
-handler = api.handler(router, callers=Operator)
+handler = api.handler(router, caller_type=Operator)

@@ -1,4 +1,4 @@
-"""What comes into the operators' room, and what goes out."""
+"""The bodies, query parameters and rows of the operators' room."""
 
 from datetime import date, datetime
 from typing import Annotated, Literal
@@ -11,9 +11,9 @@ from mini_agent.http.pagination import PageQuery
 from mini_agent.identity import api_keys, audit
 from mini_agent.identity.api_keys import Days
 
-MOST = 1_000_000
-MOST_TOKENS = 10**15
-MOST_USD = 10**9
+MAX_LIMIT = 1_000_000
+MAX_TOKENS = 10**15
+MAX_USD = 10**9
 
 TENANT_ID = "850e8400-e29b-41d4-a716-446655440000"
 KEY_ID = "950e8400-e29b-41d4-a716-446655440000"
@@ -34,37 +34,41 @@ TENANT: dict[str, JsonValue] = {
     "delete_after": None,
 }
 
-Status = Literal["active", "suspended", "deleted"]
+TenantStatus = Literal["active", "suspended", "deleted"]
 
 
-class TenantLimitsIn(BaseModel):
-    """Limits to be set; null lifts one, and one left out stays, or is none for a new tenant."""
+class TenantLimitsInput(BaseModel):
+    """A tenant's limits in a body: null removes one; an absent one stays, or is none at first."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"runs_per_minute": 60, "tokens_per_day": None}]},
     )
 
-    # Only absence means "as it is" (a factory shows no default).
+    # A factory, since the document would show a default.
     requests_per_minute: int = Field(
         default_factory=lambda: 100,
         strict=True,
         ge=1,
-        le=MOST,
-        description="Cannot be lifted; 100 at first",
+        le=MAX_LIMIT,
+        description="Cannot be removed; 100 for a new tenant",
     )
-    runs_per_minute: int | None = Field(default_factory=lambda: None, strict=True, ge=1, le=MOST)
-    concurrent_runs: int | None = Field(default_factory=lambda: None, strict=True, ge=1, le=MOST)
+    runs_per_minute: int | None = Field(
+        default_factory=lambda: None, strict=True, ge=1, le=MAX_LIMIT
+    )
+    concurrent_runs: int | None = Field(
+        default_factory=lambda: None, strict=True, ge=1, le=MAX_LIMIT
+    )
     tokens_per_day: int | None = Field(
-        default_factory=lambda: None, strict=True, ge=0, le=MOST_TOKENS
+        default_factory=lambda: None, strict=True, ge=0, le=MAX_TOKENS
     )
     spend_per_month_usd: float | None = Field(
-        default_factory=lambda: None, strict=True, ge=0, le=MOST_USD, allow_inf_nan=False
+        default_factory=lambda: None, strict=True, ge=0, le=MAX_USD, allow_inf_nan=False
     )
 
 
 class TenantLimits(BaseModel):
-    """A tenant's limits; null is none of its own."""
+    """A tenant's limits; null where it has none."""
 
     requests_per_minute: int
     runs_per_minute: int | None
@@ -73,8 +77,8 @@ class TenantLimits(BaseModel):
     spend_per_month_usd: float | None
 
 
-class TenantIn(BaseModel):
-    """A tenant to be made."""
+class TenantCreate(BaseModel):
+    """The body that creates a tenant."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -82,11 +86,11 @@ class TenantIn(BaseModel):
     )
 
     name: Name
-    limits: TenantLimitsIn = Field(default_factory=TenantLimitsIn)
+    limits: TenantLimitsInput = Field(default_factory=TenantLimitsInput)
 
 
-class TenantChange(BaseModel):
-    """What to change; fields left out stay as they are."""
+class TenantUpdate(BaseModel):
+    """The body that changes a tenant; absent fields keep their values."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -96,29 +100,29 @@ class TenantChange(BaseModel):
     )
 
     name: Name = Field(default_factory=str)
-    limits: TenantLimitsIn = Field(default_factory=TenantLimitsIn)
+    limits: TenantLimitsInput = Field(default_factory=TenantLimitsInput)
     retention_days: int | None = Field(
         default_factory=lambda: None,
         strict=True,
         ge=1,
         le=3650,
-        description="null keeps runs for good",
+        description="null keeps runs for ever",
     )
 
 
 class TenantQuery(PageQuery):
-    """Which tenants to list."""
+    """The query parameters of the list of tenants."""
 
     name: Name | None = None
-    status: Status | None = None
+    status: TenantStatus | None = None
 
 
-class Deletion(BaseModel):
-    """How to delete a tenant."""
+class TenantDeletion(BaseModel):
+    """The query parameters of a tenant's deletion."""
 
     model_config = ConfigDict(extra="forbid")
 
-    grace_days: int = Field(7, ge=0, le=30, description="How long it can be resumed")
+    grace_days: int = Field(7, ge=0, le=30, description="Days in which it can be resumed")
 
 
 class Tenant(BaseModel):
@@ -128,17 +132,17 @@ class Tenant(BaseModel):
 
     id: UUID
     name: str
-    status: Status
+    status: TenantStatus
     limits: TenantLimits
-    retention_days: int | None = Field(description="Days that runs are kept; null: for good")
+    retention_days: int | None = Field(description="Days that runs are kept; null: for ever")
     created_at: datetime
     delete_after: datetime | None = Field(
-        description="When a deleted tenant's data goes; until then it can be resumed"
+        description="When a deleted tenant's data is deleted; until then it can be resumed"
     )
 
 
 class NewTenant(Tenant):
-    """A new tenant with its first key, which may do all that a tenant's key can."""
+    """A new tenant with its first key, which has every scope of a tenant's key."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -154,7 +158,7 @@ class NewTenant(Tenant):
     )
 
     key_id: UUID
-    key: str | None = Field(None, description="Told this once; null where an answer is told again")
+    key: str | None = Field(None, description="Shown once: null when an answer is replayed")
     key_expires_at: datetime
 
 
@@ -165,8 +169,8 @@ Scope = Annotated[
 ]
 
 
-class TenantKeyIn(BaseModel):
-    """A key to be made for a tenant."""
+class TenantKeyCreate(BaseModel):
+    """The body that creates a key for a tenant."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -178,13 +182,13 @@ class TenantKeyIn(BaseModel):
         default_factory=lambda: [*api_keys.SCOPES],
         min_length=1,
         max_length=len(api_keys.SCOPES),
-        description="Left out: all that a tenant's key can have",
+        description="By default every scope of a tenant's key",
     )
     expires_in_days: Days = 90
 
 
 class TenantUsageQuery(BaseModel):
-    """Which days of a tenant to add up."""
+    """The query parameters of a tenant's usage report."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -193,7 +197,7 @@ class TenantUsageQuery(BaseModel):
     model: Name | None = None
 
 
-class TenantUsageOfDay(BaseModel):
+class TenantDailyUsage(BaseModel):
     """What a tenant's runs with one model used on one day (UTC)."""
 
     model_config = ConfigDict(
@@ -219,14 +223,14 @@ class TenantUsageOfDay(BaseModel):
     cost_usd: float
 
 
-class TenantAuditQuery(audit.AuditQuery):
-    """Which entries of all tenants' logs to list."""
+class OperatorAuditQuery(audit.AuditQuery):
+    """The query parameters of all tenants' audit logs."""
 
     tenant_id: UUID | None = None
 
 
-class TenantAuditEntry(audit.AuditEntry):
-    """Who did what to what of which tenant, and when."""
+class OperatorAuditEntry(audit.AuditEntry):
+    """Who did what in which tenant, and when."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"tenant_id": TENANT_ID} | audit.EXAMPLE]}
@@ -235,7 +239,7 @@ class TenantAuditEntry(audit.AuditEntry):
     tenant_id: UUID
 
 
-class TenantUsage(BaseModel):
-    """A tenant's usage by day and model: the newest day first, then the dearest first."""
+class TenantUsageReport(BaseModel):
+    """A tenant's usage by day and model: newest day first, within a day highest cost first."""
 
-    items: list[TenantUsageOfDay]
+    items: list[TenantDailyUsage]

@@ -1,4 +1,4 @@
-"""The rules of tenants."""
+"""Creating, limiting, suspending and deleting tenants."""
 
 from typing import Any, TypeVar
 from uuid import UUID
@@ -6,19 +6,19 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from functions.admin.models import (
-    Deletion,
     NewTenant,
-    Status,
+    OperatorAuditEntry,
+    OperatorAuditQuery,
     Tenant,
-    TenantAuditEntry,
-    TenantAuditQuery,
-    TenantChange,
-    TenantIn,
-    TenantKeyIn,
+    TenantCreate,
+    TenantDailyUsage,
+    TenantDeletion,
+    TenantKeyCreate,
     TenantQuery,
-    TenantUsage,
-    TenantUsageOfDay,
+    TenantStatus,
+    TenantUpdate,
     TenantUsageQuery,
+    TenantUsageReport,
 )
 from mini_agent.data import db
 from mini_agent.errors import TenantDeleted, TenantNotFound, TenantProtected
@@ -27,27 +27,25 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.api_keys import NewApiKey
 from mini_agent.identity.callers import Operator
 
-FIRST_KEY = TenantKeyIn(name="first")
-Found = TypeVar("Found", Tenant, NewApiKey)
+FIRST_KEY = TenantKeyCreate(name="first")
+Row = TypeVar("Row", Tenant, NewApiKey)
 
 
-def create(operator: Operator, tenant: TenantIn) -> NewTenant:
+def create(operator: Operator, tenant: TenantCreate) -> NewTenant:
     """Return the new tenant with its first key; raises ServiceUnavailable without peppers."""
-    key, minted = api_keys.mint()
-    fields = {"tenant": Jsonb(_row(tenant.model_dump())), "key_id": minted.pop("id")}
+    secret, columns = api_keys.issue()
+    fields = {"tenant": Jsonb(_columns(tenant.model_dump())), "key_id": columns.pop("id")}
     [created] = db.write(
         operator,
-        db.Query("admin/create", fields | minted | _asked(FIRST_KEY), NewTenant),
+        db.Query("admin/create", fields | columns | _key_columns(FIRST_KEY), NewTenant),
     )
-    return created.model_copy(update={"key": key})
+    return created.model_copy(update={"key": secret})
 
 
 def get(operator: Operator, tenant_id: UUID) -> Tenant:
     """Return a tenant; raises TenantNotFound."""
     found = db.read(operator, db.Query("admin/get", {"id": tenant_id}, Tenant))
-    if not found:
-        raise TenantNotFound(tenant_id=tenant_id)
-    return found[0]
+    return db.first(found, TenantNotFound(tenant_id=tenant_id))
 
 
 def list_page(operator: Operator, query: TenantQuery) -> pagination.Page[Tenant]:
@@ -55,61 +53,62 @@ def list_page(operator: Operator, query: TenantQuery) -> pagination.Page[Tenant]
     return pagination.fetch(operator, "admin", query, Tenant)
 
 
-def update(operator: Operator, tenant_id: UUID, change: TenantChange) -> Tenant:
+def update(operator: Operator, tenant_id: UUID, tenant: TenantUpdate) -> Tenant:
     """Return the changed tenant; raises TenantNotFound, TenantDeleted."""
-    changes = Jsonb(_row(change.model_dump(exclude_unset=True)))
+    changes = Jsonb(_columns(tenant.model_dump(exclude_unset=True)))
     changed = db.write(
         operator, db.Query("admin/update", {"id": tenant_id, "change": changes}, Tenant)
     )
-    return _one(operator, changed, tenant_id)
+    return _first(operator, changed, tenant_id)
 
 
 def suspend(operator: Operator, tenant_id: UUID) -> Tenant:
     """Return the suspended tenant; raises TenantNotFound, TenantDeleted, TenantProtected."""
-    return _turn(operator, tenant_id, "suspended")
+    return _set_status(operator, tenant_id, "suspended")
 
 
 def resume(operator: Operator, tenant_id: UUID) -> Tenant:
-    """Return the tenant, active again; raises TenantNotFound, TenantDeleted after the grace."""
-    return _turn(operator, tenant_id, "active")
+    """Return the resumed tenant; raises TenantNotFound, TenantDeleted after the grace period."""
+    return _set_status(operator, tenant_id, "active")
 
 
-def delete(operator: Operator, tenant_id: UUID, deletion: Deletion) -> Tenant:
-    """Return the tenant that is to go; raises TenantNotFound, TenantDeleted, TenantProtected."""
-    return _turn(operator, tenant_id, "deleted", deletion.grace_days)
+def delete(operator: Operator, tenant_id: UUID, deletion: TenantDeletion) -> Tenant:
+    """Return the deleted tenant; raises TenantNotFound, TenantDeleted, TenantProtected."""
+    return _set_status(operator, tenant_id, "deleted", deletion.grace_days)
 
 
-def create_key(operator: Operator, tenant_id: UUID, asked: TenantKeyIn) -> NewApiKey:
+def create_key(operator: Operator, tenant_id: UUID, key: TenantKeyCreate) -> NewApiKey:
     """Return a tenant's new key; raises TenantNotFound, TenantDeleted, ServiceUnavailable."""
-    key, minted = api_keys.mint()
-    parameters = {"tenant_id": tenant_id} | minted | _asked(asked)
+    secret, columns = api_keys.issue()
+    parameters = {"tenant_id": tenant_id} | columns | _key_columns(key)
     created = db.write(operator, db.Query("admin/create_key", parameters, NewApiKey))
-    return _one(operator, created, tenant_id).model_copy(update={"key": key})
+    return _first(operator, created, tenant_id).model_copy(update={"key": secret})
 
 
-def usage(operator: Operator, tenant_id: UUID, query: TenantUsageQuery) -> TenantUsage:
+def usage(operator: Operator, tenant_id: UUID, query: TenantUsageQuery) -> TenantUsageReport:
     """Return a tenant's usage by day and model; raises TenantNotFound."""
-    known, days = db.read(
+    found, days = db.read(
         operator,
         db.Query("admin/get", {"id": tenant_id}, Tenant),
-        db.Query("admin/usage", {"tenant_id": tenant_id} | query.model_dump(), TenantUsageOfDay),
+        db.Query("admin/usage", {"tenant_id": tenant_id} | query.model_dump(), TenantDailyUsage),
     )
-    if not known:
-        raise TenantNotFound(tenant_id=tenant_id)
-    return TenantUsage(items=days)
+    db.first(found, TenantNotFound(tenant_id=tenant_id))
+    return TenantUsageReport(items=days)
 
 
-def list_entries(operator: Operator, query: TenantAuditQuery) -> pagination.Page[TenantAuditEntry]:
+def list_entries(
+    operator: Operator, query: OperatorAuditQuery
+) -> pagination.Page[OperatorAuditEntry]:
     """Return a page of all tenants' audit entries, newest first."""
-    return pagination.fetch(operator, "audit", query, TenantAuditEntry)
+    return pagination.fetch(operator, "audit", query, OperatorAuditEntry)
 
 
-def _row(fields: dict[str, Any]) -> dict[str, Any]:
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     limits: dict[str, Any] = fields.pop("limits", {})
     return fields | limits
 
 
-def _asked(key: TenantKeyIn) -> dict[str, Any]:
+def _key_columns(key: TenantKeyCreate) -> dict[str, Any]:
     return {
         "key_name": key.name,
         "scopes": sorted({*key.scopes}),
@@ -117,10 +116,10 @@ def _asked(key: TenantKeyIn) -> dict[str, Any]:
     }
 
 
-def _turn(
-    operator: Operator, tenant_id: UUID, status: Status, grace_days: int | None = None
+def _set_status(
+    operator: Operator, tenant_id: UUID, status: TenantStatus, grace_days: int | None = None
 ) -> Tenant:
-    turned = db.write(
+    changed = db.write(
         operator,
         db.Query(
             "admin/set_status",
@@ -129,12 +128,14 @@ def _turn(
         ),
         refusals={"tenants_platform_stays": TenantProtected(tenant_id=tenant_id)},
     )
-    return _one(operator, turned, tenant_id)
+    return _first(operator, changed, tenant_id)
 
 
-def _one(operator: Operator, found: list[Found], tenant_id: UUID) -> Found:
-    """Return what a write gave; where it gave nothing, the tenant is unknown or deleted."""
-    if not found:
-        told = get(operator, tenant_id).model_dump(mode="json", include={"delete_after"})
-        raise TenantDeleted(tenant_id=tenant_id, **told)
-    return found[0]
+def _first(operator: Operator, rows: list[Row], tenant_id: UUID) -> Row:
+    """Return a write's row; without one the tenant is deleted or was never there."""
+    if rows:
+        return rows[0]
+    tenant = get(operator, tenant_id)
+    raise TenantDeleted(
+        tenant_id=tenant_id, **tenant.model_dump(mode="json", include={"delete_after"})
+    )

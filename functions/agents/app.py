@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Query, Request, Response, Security
 
 from functions.agents import service
-from functions.agents.models import Agent, AgentChange, AgentIn, AgentQuery
+from functions.agents.models import Agent, AgentCreate, AgentQuery, AgentUpdate
 from mini_agent import errors
 from mini_agent.http import api
 from mini_agent.http.pagination import Page
@@ -30,9 +30,9 @@ router = api.router("/api/v1/agents", tags=["Agents"])
     ),
 )
 async def create_agent(
-    caller: Writer, agent: AgentIn, request: Request, response: Response
+    caller: Writer, agent: AgentCreate, request: Request, response: Response
 ) -> Agent:
-    """Make an agent and give it tools of this tenant."""
+    """Create an agent with tools of this tenant."""
     created = service.create(caller, agent)
     response.headers["Location"] = api.location(request, created.id)
     return created
@@ -63,9 +63,9 @@ async def get_agent(caller: Reader, agent_id: UUID) -> Agent:
         errors.UnsupportedMediaType,
     ),
 )
-async def update_agent(caller: Writer, agent_id: UUID, change: AgentChange) -> Agent:
-    """Change the fields that are sent; `tool_ids`, if sent, replaces all tools."""
-    return service.update(caller, agent_id, change)
+async def update_agent(caller: Writer, agent_id: UUID, agent: AgentUpdate) -> Agent:
+    """Change the fields in the body; `tool_ids` replaces all tools."""
+    return service.update(caller, agent_id, agent)
 
 
 @router.delete(
@@ -75,7 +75,7 @@ async def update_agent(caller: Writer, agent_id: UUID, change: AgentChange) -> A
     responses=errors.responses(errors.AgentNotFound),
 )
 async def delete_agent(caller: Writer, agent_id: UUID) -> None:
-    """Delete an agent; its history stays."""
+    """Delete an agent; its runs stay in the history."""
     service.delete(caller, agent_id)
 
 

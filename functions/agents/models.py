@@ -1,4 +1,4 @@
-"""What comes into the agents room, and what goes out."""
+"""The bodies, query parameters and rows of the agents room."""
 
 from datetime import datetime
 from typing import Any
@@ -10,8 +10,8 @@ from mini_agent.http.fields import Description, Name
 from mini_agent.http.pagination import PageQuery
 
 
-class AgentIn(BaseModel):
-    """An agent to be made."""
+class AgentCreate(BaseModel):
+    """The body that creates an agent."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -31,30 +31,30 @@ class AgentIn(BaseModel):
     role: Name
     description: Description
     tool_ids: list[UUID] = Field(
-        [], max_length=100, description="Tools of this tenant; one given twice counts once"
+        [], max_length=100, description="Tools of this tenant; duplicates are ignored"
     )
 
 
-class AgentChange(BaseModel):
-    """What to change; fields left out stay as they are."""
+class AgentUpdate(BaseModel):
+    """The body that changes an agent; absent fields keep their values."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"role": "senior researcher"}]}
     )
 
-    # Not Optional: null is refused, only absence means "as it is" (a factory shows no default).
+    # A factory, since the document would show a default. null is refused.
     name: Name = Field(default_factory=str)
     role: Name = Field(default_factory=str)
     description: Description = Field(default_factory=str)
     tool_ids: list[UUID] = Field(
         default_factory=list,
         max_length=100,
-        description="All tools that the agent has from now on",
+        description="Replaces all of the agent's tools",
     )
 
 
 class AgentQuery(PageQuery):
-    """Which agents to list."""
+    """The query parameters of the list of agents."""
 
     name: Name | None = None
     role: Name | None = None
@@ -62,7 +62,7 @@ class AgentQuery(PageQuery):
 
 
 class AgentTool(BaseModel):
-    """A tool, as its agent shows it: as the tools room does."""
+    """A tool of an agent, with the fields that the tools room answers with."""
 
     id: UUID
     name: str
@@ -116,6 +116,6 @@ class Agent(BaseModel):
 
 
 class ForeignTool(BaseModel):
-    """An id that is no tool of this tenant."""
+    """An id of no tool that this tenant has."""
 
     id: UUID

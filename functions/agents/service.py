@@ -1,16 +1,16 @@
-"""The rules of agents."""
+"""Creating, reading, changing and deleting a tenant's agents."""
 
 from typing import Any
 from uuid import UUID
 
-from functions.agents.models import Agent, AgentChange, AgentIn, AgentQuery, ForeignTool
+from functions.agents.models import Agent, AgentCreate, AgentQuery, AgentUpdate, ForeignTool
 from mini_agent.data import db
 from mini_agent.errors import AgentNotFound, CrossTenantTool, DuplicateAgentName
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
 
 
-def create(caller: Caller, agent: AgentIn) -> Agent:
+def create(caller: Caller, agent: AgentCreate) -> Agent:
     """Return the new agent; raises DuplicateAgentName, CrossTenantTool."""
     fields = agent.model_dump()
     [created] = _save(caller, fields, db.Query("agents/create", fields, Agent))
@@ -19,7 +19,8 @@ def create(caller: Caller, agent: AgentIn) -> Agent:
 
 def get(caller: Caller, agent_id: UUID) -> Agent:
     """Return an agent; raises AgentNotFound."""
-    return _one(db.read(caller, db.Query("agents/get", {"id": agent_id}, Agent)), agent_id)
+    found = db.read(caller, db.Query("agents/get", {"id": agent_id}, Agent))
+    return db.first(found, AgentNotFound(agent_id=agent_id))
 
 
 def list_page(caller: Caller, query: AgentQuery) -> pagination.Page[Agent]:
@@ -27,36 +28,32 @@ def list_page(caller: Caller, query: AgentQuery) -> pagination.Page[Agent]:
     return pagination.fetch(caller, "agents", query, Agent)
 
 
-def update(caller: Caller, agent_id: UUID, change: AgentChange) -> Agent:
-    """Return the agent as saved; raises AgentNotFound, DuplicateAgentName, CrossTenantTool."""
-    unchanged = dict.fromkeys(AgentChange.model_fields)
-    fields = {"id": agent_id} | unchanged | change.model_dump(exclude_unset=True)
-    steps = ["agents/update", "agents/replace_tools", "agents/get"]
-    return _one(_save(caller, fields, *(db.Query(step, fields, Agent) for step in steps)), agent_id)
+def update(caller: Caller, agent_id: UUID, agent: AgentUpdate) -> Agent:
+    """Return the changed agent; raises AgentNotFound, DuplicateAgentName, CrossTenantTool."""
+    unchanged = dict.fromkeys(AgentUpdate.model_fields)
+    fields = {"id": agent_id} | unchanged | agent.model_dump(exclude_unset=True)
+    names = ("agents/update", "agents/replace_tools", "agents/get")
+    saved = _save(caller, fields, *(db.Query(name, fields, Agent) for name in names))
+    return db.first(saved, AgentNotFound(agent_id=agent_id))
 
 
 def delete(caller: Caller, agent_id: UUID) -> None:
-    """Delete an agent; its history stays. Raises AgentNotFound."""
-    _one(db.write(caller, db.Query("agents/delete", {"id": agent_id}, Agent)), agent_id)
+    """Delete an agent, not its runs; raises AgentNotFound."""
+    deleted = db.write(caller, db.Query("agents/delete", {"id": agent_id}, Agent))
+    db.first(deleted, AgentNotFound(agent_id=agent_id))
 
 
-def _save(caller: Caller, fields: dict[str, Any], *steps: db.Query[Agent]) -> list[Agent]:
+def _save(caller: Caller, fields: dict[str, Any], *queries: db.Query[Agent]) -> list[Agent]:
     try:
         return db.write(
             caller,
-            *steps,
+            *queries,
             refusals={
                 "agents_name_unique": DuplicateAgentName(name=fields["name"]),
                 "agent_tools_tool_known": CrossTenantTool(),
             },
         )
     except CrossTenantTool:
-        asked = {"tool_ids": fields["tool_ids"]}
-        foreign = db.read(caller, db.Query("agents/foreign_tools", asked, ForeignTool))
+        tool_ids = {"tool_ids": fields["tool_ids"]}
+        foreign = db.read(caller, db.Query("agents/foreign_tools", tool_ids, ForeignTool))
         raise CrossTenantTool(tool_ids=[tool.id for tool in foreign]) from None
-
-
-def _one(found: list[Agent], agent_id: UUID) -> Agent:
-    if not found:
-        raise AgentNotFound(agent_id=agent_id)
-    return found[0]

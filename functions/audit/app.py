@@ -4,10 +4,8 @@ from typing import Annotated
 
 from fastapi import Query, Security
 
-from functions.audit import service
 from functions.audit.models import AuditEntry, AuditQuery
-from mini_agent.http import api
-from mini_agent.http.pagination import Page
+from mini_agent.http import api, pagination
 from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["audit:read"])]
@@ -16,12 +14,14 @@ router = api.router("/api/v1/audit", tags=["Audit"])
 
 
 @router.get("", summary="List audit entries", response_model_exclude_unset=True)
-async def list_entries(caller: Reader, query: Annotated[AuditQuery, Query()]) -> Page[AuditEntry]:
-    """List who did what, newest first; filters are exact, times exclusive, and all combine.
+async def list_entries(
+    caller: Reader, query: Annotated[AuditQuery, Query()]
+) -> pagination.Page[AuditEntry]:
+    """List entries, newest first; filters are exact, times exclusive, and all combine.
 
-    Of an operator's entries, key, address and request are not told.
+    An operator's key, address and request id are left out.
     """
-    return service.list_page(caller, query)
+    return pagination.fetch(caller, "audit", query, AuditEntry)
 
 
 handler = api.handler(router)

@@ -1,4 +1,4 @@
-"""What comes into the audit room, and what goes out."""
+"""The query parameters and entries of a tenant's audit log."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from mini_agent.identity import audit
 
 
 class AuditQuery(audit.AuditQuery):
-    """Which entries of the tenant's log to list."""
+    """The query parameters of the tenant's audit log."""
 
     def filters(self) -> dict[str, Any]:
-        """Return the filters; row level security shows the tenant's entries alone."""
+        """Return the filters; row level security keeps to the tenant's entries."""
         return {"tenant_id": None, **super().filters()}
 
 
 class AuditEntry(audit.AuditEntry):
-    """Who did what to what of the tenant's, and when."""
+    """Who did what in this tenant, and when."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [audit.EXAMPLE]})

@@ -26,9 +26,7 @@ from mini_agent.telemetry import logger
 def get(caller: Caller, execution_id: UUID) -> Execution:
     """Return a run; raises ExecutionNotFound."""
     found = db.read(caller, db.Query("executions/get", {"id": execution_id}, Execution))
-    if not found:
-        raise ExecutionNotFound(execution_id=execution_id)
-    return found[0]
+    return db.first(found, ExecutionNotFound(execution_id=execution_id))
 
 
 def get_with_steps(
@@ -40,9 +38,7 @@ def get_with_steps(
         db.Query("executions/get", {"id": execution_id}, Execution),
         db.Query("executions/steps", {"id": execution_id, "since": since}, Step),
     )
-    if not found:
-        raise ExecutionNotFound(execution_id=execution_id)
-    return found[0], steps
+    return db.first(found, ExecutionNotFound(execution_id=execution_id)), steps
 
 
 def list_steps(caller: Caller, execution_id: UUID) -> StepList:

@@ -6,14 +6,14 @@ from uuid import UUID
 from fastapi import Query, Request, Response, Security
 
 from functions.keys import service
-from functions.keys.models import KeyIn, KeyQuery, RotationIn
+from functions.keys.models import ApiKeyCreate, ApiKeyQuery, ApiKeyRotate
 from mini_agent import errors
 from mini_agent.http import api
 from mini_agent.http.pagination import Page
 from mini_agent.identity.api_keys import ApiKey, NewApiKey
 from mini_agent.identity.callers import Caller
 
-Keeper = Annotated[Caller, Security(api.authorize, scopes=["keys:write"])]
+Manager = Annotated[Caller, Security(api.authorize, scopes=["keys:write"])]
 
 router = api.router("/api/v1/keys", tags=["Keys"])
 
@@ -24,37 +24,39 @@ router = api.router("/api/v1/keys", tags=["Keys"])
     summary="Create a key",
     responses=errors.responses(errors.UnsupportedMediaType),
 )
-async def create_key(caller: Keeper, key: KeyIn, request: Request, response: Response) -> NewApiKey:
-    """Make a key that may do no more than yours. The answer alone tells it."""
+async def create_key(
+    caller: Manager, key: ApiKeyCreate, request: Request, response: Response
+) -> NewApiKey:
+    """Create a key with no more scopes than yours. Only this response shows the key."""
     created = service.create(caller, key)
     response.headers["Location"] = api.location(request, created.id)
     return created
 
 
 @router.get("", summary="List keys", response_model_exclude_unset=True)
-async def list_keys(caller: Keeper, query: Annotated[KeyQuery, Query()]) -> Page[ApiKey]:
-    """List keys, oldest first, those that have ended too; the filter is exact."""
+async def list_keys(caller: Manager, query: Annotated[ApiKeyQuery, Query()]) -> Page[ApiKey]:
+    """List keys, oldest first, revoked and expired ones included; the filter is exact."""
     return service.list_page(caller, query)
 
 
 @router.get("/{key_id}", summary="Get a key by id", responses=errors.responses(errors.KeyNotFound))
-async def get_key(caller: Keeper, key_id: UUID) -> ApiKey:
-    """Read what is known of one key; not the key itself, which nobody knows."""
+async def get_key(caller: Manager, key_id: UUID) -> ApiKey:
+    """Read a key's name, scopes and times. The key itself is not stored."""
     return service.get(caller, key_id)
 
 
 @router.post(
     "/{key_id}/rotate",
     status_code=201,
-    summary="Replace a key",
+    summary="Rotate a key",
     responses=errors.responses(errors.KeyNotFound, errors.UnsupportedMediaType),
 )
 async def rotate_key(
-    caller: Keeper, key_id: UUID, rotation: RotationIn, request: Request, response: Response
+    caller: Manager, key_id: UUID, rotation: ApiKeyRotate, request: Request, response: Response
 ) -> NewApiKey:
-    """Make a key of the same name and scopes; both work until the overlap ends the old one.
+    """Create a key of the same name and scopes; the old one works until the overlap ends.
 
-    A key that is revoked or expired cannot be replaced, nor one that may do more than yours.
+    A revoked or expired key cannot be rotated, nor one with a scope that yours lacks.
     """
     created = service.rotate(caller, key_id, rotation)
     base, _, _ = api.location(request, created.id).rpartition("/keys/")
@@ -68,8 +70,8 @@ async def rotate_key(
     summary="Revoke a key",
     responses=errors.responses(errors.KeyNotFound),
 )
-async def revoke_key(caller: Keeper, key_id: UUID) -> None:
-    """End a key at once and for good, be it your own; what is known of it stays."""
+async def revoke_key(caller: Manager, key_id: UUID) -> None:
+    """Revoke a key, even your own: at once and for good. It stays in the list."""
     service.revoke(caller, key_id)
 
 

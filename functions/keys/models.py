@@ -1,4 +1,4 @@
-"""What comes into the keys room, and what goes out: a key itself once, a digest never."""
+"""The bodies and query parameters of the keys room; `mini_agent` has what it answers."""
 
 from typing import Annotated
 
@@ -10,15 +10,15 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.api_keys import Days
 
 ALL_SCOPES = (*api_keys.SCOPES, api_keys.OPERATOR_SCOPE)
-LONGEST_OVERLAP = 7 * 24 * 60 * 60
+MAX_OVERLAP_SECONDS = 7 * 24 * 60 * 60
 
 Scope = Annotated[
     str, api_keys.among(ALL_SCOPES), Field(json_schema_extra={"x-extensible-enum": [*ALL_SCOPES]})
 ]
 
 
-class KeyIn(BaseModel):
-    """A key to be made."""
+class ApiKeyCreate(BaseModel):
+    """The body that creates a key."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -37,13 +37,13 @@ class KeyIn(BaseModel):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=len(ALL_SCOPES),
-        description="What it may do: no more than the key that makes it",
+        description="What it may do: no more than the key that creates it",
     )
     expires_in_days: Days = 90
 
 
-class RotationIn(BaseModel):
-    """How a key is to be replaced."""
+class ApiKeyRotate(BaseModel):
+    """The body that rotates a key."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -54,13 +54,13 @@ class RotationIn(BaseModel):
         24 * 60 * 60,
         strict=True,
         ge=0,
-        le=LONGEST_OVERLAP,
-        description="How long the old key works beside the new one, if it does not expire sooner",
+        le=MAX_OVERLAP_SECONDS,
+        description="How long the old key works beside the new one, unless it expires sooner",
     )
     expires_in_days: Days = 90
 
 
-class KeyQuery(PageQuery):
-    """Which keys to list."""
+class ApiKeyQuery(PageQuery):
+    """The query parameters of the list of keys."""
 
     name: Name | None = None

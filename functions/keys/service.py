@@ -1,10 +1,10 @@
-"""The rules of keys that a tenant manages itself."""
+"""A tenant's own API keys: no key can create one with more scopes than its own."""
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from functions.keys.models import KeyIn, KeyQuery, RotationIn
+from functions.keys.models import ApiKeyCreate, ApiKeyQuery, ApiKeyRotate
 from mini_agent.data import db
 from mini_agent.errors import InsufficientScope, KeyNotFound
 from mini_agent.http import pagination
@@ -12,63 +12,57 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.api_keys import ApiKey, NewApiKey
 from mini_agent.identity.callers import Caller
 
-Found = TypeVar("Found", bound=ApiKey)
 
-
-def create(caller: Caller, asked: KeyIn) -> NewApiKey:
+def create(caller: Caller, key: ApiKeyCreate) -> NewApiKey:
     """Return the new key; raises InsufficientScope for a scope that the caller lacks."""
-    _check_may_give(caller, asked.scopes)
-    fields = asked.model_dump() | {"scopes": sorted({*asked.scopes})}
-    [created] = _mint(caller, "keys/create", fields)
+    _require_scopes(caller, key.scopes)
+    fields = key.model_dump() | {"scopes": sorted({*key.scopes})}
+    [created] = _issue(caller, "keys/create", fields)
     return created
 
 
-def rotate(caller: Caller, key_id: UUID, asked: RotationIn) -> NewApiKey:
-    """Return a new key in place of another, which ends after the overlap.
+def rotate(caller: Caller, key_id: UUID, rotation: ApiKeyRotate) -> NewApiKey:
+    """Return the new key that replaces another, which ends after the overlap.
 
-    Raises KeyNotFound, where the other has ended too, and InsufficientScope where it may do more
-    than the caller: else a lesser key would become a greater one.
+    Raises KeyNotFound, for a revoked or expired key too, and InsufficientScope for a key with a
+    scope that the caller lacks: rotating it would give the caller that scope.
     """
     scopes = get(caller, key_id).scopes
-    _check_may_give(caller, scopes)
-    fields = asked.model_dump() | {"old_id": key_id, "scopes": scopes}
-    return _one(_mint(caller, "keys/rotate", fields), key_id)
+    _require_scopes(caller, scopes)
+    fields = rotation.model_dump() | {"old_id": key_id, "scopes": scopes}
+    return db.first(_issue(caller, "keys/rotate", fields), KeyNotFound(key_id=key_id))
 
 
 def get(caller: Caller, key_id: UUID) -> ApiKey:
     """Return a key; raises KeyNotFound."""
-    return _one(db.read(caller, db.Query("keys/get", {"id": key_id}, ApiKey)), key_id)
+    found = db.read(caller, db.Query("keys/get", {"id": key_id}, ApiKey))
+    return db.first(found, KeyNotFound(key_id=key_id))
 
 
-def list_page(caller: Caller, query: KeyQuery) -> pagination.Page[ApiKey]:
+def list_page(caller: Caller, query: ApiKeyQuery) -> pagination.Page[ApiKey]:
     """Return a page of keys, oldest first."""
     return pagination.fetch(caller, "keys", query, ApiKey)
 
 
 def revoke(caller: Caller, key_id: UUID) -> None:
-    """End a key at once, for good; raises KeyNotFound."""
-    _one(db.write(caller, db.Query("keys/revoke", {"id": key_id}, ApiKey)), key_id)
+    """Revoke a key at once and for good; raises KeyNotFound."""
+    revoked = db.write(caller, db.Query("keys/revoke", {"id": key_id}, ApiKey))
+    db.first(revoked, KeyNotFound(key_id=key_id))
 
 
-def _check_may_give(caller: Caller, scopes: Iterable[str]) -> None:
+def _require_scopes(caller: Caller, scopes: Iterable[str]) -> None:
     for scope in scopes:
         if scope not in caller.scopes:
             raise InsufficientScope(required_scope=scope)
 
 
-def _mint(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey]:
-    key, minted = api_keys.mint()
-    # The database knows the caller's scopes too, and its word is the last.
-    greater = InsufficientScope(required_scope=" ".join(fields["scopes"]))
-    made = db.write(
+def _issue(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey]:
+    key, columns = api_keys.issue()
+    # The database checks the scopes again: the caller's may have changed since it was authorized.
+    refused = InsufficientScope(required_scope=" ".join(fields["scopes"]))
+    created = db.write(
         caller,
-        db.Query(query, fields | minted, NewApiKey),
-        refusals={"api_keys_no_greater_than_maker": greater},
+        db.Query(query, fields | columns, NewApiKey),
+        refusals={"api_keys_no_greater_than_maker": refused},
     )
-    return [new.model_copy(update={"key": key}) for new in made]
-
-
-def _one(found: list[Found], key_id: UUID) -> Found:
-    if not found:
-        raise KeyNotFound(key_id=key_id)
-    return found[0]
+    return [row.model_copy(update={"key": key}) for row in created]

@@ -20,7 +20,7 @@ from mini_agent.telemetry import logger, metrics
 
 
 class ApprovalDecided(Exception):
-    """A person has decided, or nobody has in time: the run is taken anew."""
+    """A person has decided, or nobody has in time: the run is claimed anew."""
 
 
 class Callbacks:
@@ -50,8 +50,8 @@ class Callbacks:
             logger.info("nobody decided in time")
         raise ApprovalDecided
 
-    def passed(self, number: int) -> None:
-        """Ask for the callback that was waited for."""
+    def replay(self, number: int) -> None:
+        """Ask for the callback of a decided step, as the first attempt did."""
         self._callback(number, 1)
 
     def _callback(self, number: int, seconds: int) -> Any:

@@ -1,17 +1,18 @@
-"""What comes into the secrets room, and what goes out: never a value."""
+"""The bodies, query parameters and rows of the secrets room; no response has a value."""
 
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, Secret, StringConstraints
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from mini_agent.http.pagination import PageQuery
 
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,100}$")]
 
-# What a header can carry, and no more bytes than KMS seals at once (4096); lines for a PEM.
+# ASCII, so that a header can carry it, and line breaks for a PEM; KMS encrypts up to 4096 bytes.
 Value = Annotated[
     str,
     StringConstraints(
@@ -23,24 +24,24 @@ Value = Annotated[
 ]
 
 
-class SecretIn(BaseModel):
-    """The value of a secret; nothing tells it again."""
+class SecretValue(BaseModel):
+    """The body that sets a secret; no response shows the value."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"value": "**********"}]}
     )
 
-    value: Secret[Value]
+    value: pydantic.Secret[Value]
 
 
 class SecretQuery(PageQuery):
-    """Which secrets to list."""
+    """The query parameters of the list of secrets."""
 
 
-class StoredSecret(BaseModel):
-    """A secret, as far as it is told."""
+class Secret(BaseModel):
+    """A secret's name and times, without its value."""
 
-    id: SkipJsonSchema[UUID] = Field(exclude=True)  # a page's order; clients go by the name
+    id: SkipJsonSchema[UUID] = Field(exclude=True)  # orders pages; clients use the name
     name: str = Field(examples=["search_api_key"])
     created_at: datetime
     updated_at: datetime

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Query, Request, Response, Security
 
 from functions.tools import service
-from functions.tools.models import Tool, ToolChange, ToolIn, ToolQuery
+from functions.tools.models import Tool, ToolCreate, ToolQuery, ToolUpdate
 from mini_agent import errors
 from mini_agent.http import api
 from mini_agent.http.pagination import Page
@@ -24,8 +24,10 @@ router = api.router("/api/v1/tools", tags=["Tools"])
     summary="Create a tool",
     responses=errors.responses(errors.DuplicateToolName, errors.UnsupportedMediaType),
 )
-async def create_tool(caller: Writer, tool: ToolIn, request: Request, response: Response) -> Tool:
-    """Make a tool that this tenant's agents can be given."""
+async def create_tool(
+    caller: Writer, tool: ToolCreate, request: Request, response: Response
+) -> Tool:
+    """Create a tool that this tenant's agents can use."""
     created = service.create(caller, tool)
     response.headers["Location"] = api.location(request, created.id)
     return created
@@ -52,9 +54,9 @@ async def get_tool(caller: Reader, tool_id: UUID) -> Tool:
         errors.ToolNotFound, errors.DuplicateToolName, errors.UnsupportedMediaType
     ),
 )
-async def update_tool(caller: Writer, tool_id: UUID, change: ToolChange) -> Tool:
-    """Change the fields that are sent; the others stay as they are."""
-    return service.update(caller, tool_id, change)
+async def update_tool(caller: Writer, tool_id: UUID, tool: ToolUpdate) -> Tool:
+    """Change the fields in the body; the others keep their values."""
+    return service.update(caller, tool_id, tool)
 
 
 @router.delete(

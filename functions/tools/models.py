@@ -1,4 +1,4 @@
-"""What comes into the tools room, and what goes out."""
+"""The bodies, query parameters and rows of the tools room; a tool is checked when it is saved."""
 
 import re
 from datetime import datetime
@@ -21,14 +21,14 @@ from mini_agent.http.fields import Description, Name
 from mini_agent.http.pagination import PageQuery
 from mini_agent.settings import settings
 
-MOST_HEADERS = 20
+MAX_HEADERS = 20
 PLACEHOLDER = re.compile(r"\{[A-Za-z0-9_.-]{1,64}\}")
-SECRET = re.compile(r"\{\{secret:[A-Za-z0-9_.-]{1,100}\}\}")
-NOT_OURS = {
+SECRET_REFERENCE = re.compile(r"\{\{secret:[A-Za-z0-9_.-]{1,100}\}\}")
+CONNECTION_HEADERS = {
     *("connection", "content-length", "expect", "host", "keep-alive", "proxy-authenticate"),
     *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
 }
-"""Headers that belong to the connection, not to what is asked."""
+"""Headers that describe the connection, which the HTTP client sets."""
 
 PARAMETERS: dict[str, JsonValue] = {
     "type": "object",
@@ -43,30 +43,30 @@ ENDPOINT: dict[str, JsonValue] = {
 }
 
 
-def _url(url: str) -> str:
+def _check_url(url: str) -> str:
     filled = PLACEHOLDER.sub("x", url)
     parts = urlsplit(filled)
     plain = settings().plain_http
     if parts.scheme not in ({"https", "http"} if plain else {"https"}):
-        raise ValueError("The URL must begin with https://")
+        raise ValueError("The URL must start with https://")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("The URL must hold no credentials; name a secret in a header instead")
+        raise ValueError("The URL must contain no credentials; refer to a secret in a header")
     if not parts.hostname or urlsplit(url).netloc != parts.netloc:
-        raise ValueError("The URL must name its host, without a placeholder")
+        raise ValueError("The URL must have a host, and no placeholder in it")
     if re.search(r"[{}\\#]", filled):
-        raise ValueError("A placeholder is {name}; the URL must have no #, \\, { or } besides")
+        raise ValueError("Write placeholders as {name}; the URL must have no other #, \\, { or }")
     _ = parts.port  # raises ValueError
     return url
 
 
-def _headers(headers: dict[str, str]) -> dict[str, str]:
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     names = [name.lower() for name in headers]
     if len(set(names)) < len(names):
-        raise ValueError("A header must be there once")
-    if refused := NOT_OURS.intersection(names):
-        raise ValueError(f"These headers are not yours to set: {', '.join(sorted(refused))}")
-    if any("{{" in SECRET.sub("", value) for value in headers.values()):
-        raise ValueError("A secret is named as {{secret:NAME}}")
+        raise ValueError("Each header may appear only once")
+    if refused := CONNECTION_HEADERS.intersection(names):
+        raise ValueError(f"These headers are set by the HTTP client: {', '.join(sorted(refused))}")
+    if any("{{" in SECRET_REFERENCE.sub("", value) for value in headers.values()):
+        raise ValueError("Refer to a secret as {{secret:NAME}}")
     return headers
 
 
@@ -81,59 +81,59 @@ Parameters = Annotated[
     AfterValidator(schemas.check),
     Field(
         description=(
-            "A JSON Schema of type `object`: what the model may give. 16 KB at most; every `$ref`"
-            " is `#/$defs/NAME`, and none leads to itself"
+            "A JSON Schema of type `object` for the arguments; at most 16 KB. Each `$ref` is"
+            " `#/$defs/NAME`, and none refers back to itself"
         ),
         examples=[PARAMETERS],
     ),
 ]
 
 
-class Endpoint(BaseModel):
-    """What a tool calls."""
+class ToolEndpoint(BaseModel):
+    """The HTTP request that a tool makes."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     url: str = Field(
         description=(
-            "With `{argument}` placeholders; other arguments go as the query of GET and DELETE, and"
-            " as a JSON body otherwise"
+            "With `{argument}` placeholders; other arguments go into the query of GET and DELETE,"
+            " and into a JSON body otherwise"
         )
     )
     headers: dict[str, str] = Field(
-        default_factory=dict, description="A value may name a secret: `{{secret:NAME}}`"
+        default_factory=dict, description="A value may refer to a secret: `{{secret:NAME}}`"
     )
     timeout_seconds: int = 10
 
 
-class EndpointIn(Endpoint):
-    """What a tool is to call: over https, at a public address."""
+class ToolEndpointInput(ToolEndpoint):
+    """The HTTP request that a tool makes, over https to a public address."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [ENDPOINT]})
 
     url: Annotated[
         str,
         StringConstraints(strip_whitespace=True, pattern=r"^[!-~]+$", max_length=2000),
-        AfterValidator(_url),
-    ] = Field(description=Endpoint.model_fields["url"].description)
-    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(_headers)] = Field(
+        AfterValidator(_check_url),
+    ] = Field(description=ToolEndpoint.model_fields["url"].description)
+    headers: Annotated[dict[HeaderName, HeaderValue], AfterValidator(_check_headers)] = Field(
         default_factory=dict,
-        max_length=MOST_HEADERS,
-        description=Endpoint.model_fields["headers"].description,
+        max_length=MAX_HEADERS,
+        description=ToolEndpoint.model_fields["headers"].description,
     )
     timeout_seconds: int = Field(10, ge=1, le=60)
 
 
 Idempotent = Annotated[
     StrictBool,
-    Field(description="Whether a call that a crash cut off may be made again"),
+    Field(description="Whether a call that a crash interrupted may be repeated"),
 ]
 RequiresApproval = Annotated[
     StrictBool, Field(description="Whether a person must approve each call")
 ]
 
 
-class ToolIn(BaseModel):
-    """A tool to be made."""
+class ToolCreate(BaseModel):
+    """The body that creates a tool."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -153,36 +153,36 @@ class ToolIn(BaseModel):
     name: Name
     description: Description
     parameters: Parameters | None = None
-    endpoint: EndpointIn | None = Field(
-        None, description="What it calls; without, it is only described to the model"
+    endpoint: ToolEndpointInput | None = Field(
+        None, description="Without an endpoint, the tool is only described to the model"
     )
     idempotent: Idempotent = False
     requires_approval: RequiresApproval = False
 
 
-class ToolChange(BaseModel):
-    """What to change; fields left out stay as they are."""
+class ToolUpdate(BaseModel):
+    """The body that changes a tool; absent fields keep their values."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={"examples": [{"description": "Search the web, news included"}]},
     )
 
-    # Only absence means "as it is" (a factory shows no default); null is refused unless it says so.
+    # A factory, since the document would show a default. null is refused unless the type allows it.
     name: Name = Field(default_factory=str)
     description: Description = Field(default_factory=str)
     parameters: Parameters | None = Field(
-        default_factory=lambda: None, description="null takes them away"
+        default_factory=lambda: None, description="null removes them"
     )
-    endpoint: EndpointIn | None = Field(
-        default_factory=lambda: None, description="null takes it away"
+    endpoint: ToolEndpointInput | None = Field(
+        default_factory=lambda: None, description="null removes it"
     )
     idempotent: Idempotent = Field(default_factory=bool)
     requires_approval: RequiresApproval = Field(default_factory=bool)
 
 
 class ToolQuery(PageQuery):
-    """Which tools to list."""
+    """The query parameters of the list of tools."""
 
     name: Name | None = None
     agent_name: Name | None = None
@@ -213,15 +213,15 @@ class Tool(BaseModel):
     name: str
     description: str
     parameters: dict[str, Any] | None
-    endpoint: Endpoint | None
+    endpoint: ToolEndpoint | None
     idempotent: bool
     requires_approval: bool
     created_at: datetime
     updated_at: datetime
 
 
-class AgentName(BaseModel):
-    """An agent, as far as a refusal to delete its tool names it."""
+class DependentAgent(BaseModel):
+    """An agent that uses a tool, in the refusal to delete that tool."""
 
     id: UUID
     name: str

@@ -1,22 +1,22 @@
-"""The rules of tools."""
+"""Creating, reading, changing and deleting a tenant's tools."""
 
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from functions.tools.models import AgentName, Tool, ToolChange, ToolIn, ToolQuery
+from functions.tools.models import DependentAgent, Tool, ToolCreate, ToolQuery, ToolUpdate
 from mini_agent.data import db
 from mini_agent.errors import DuplicateToolName, ToolInUse, ToolNotFound
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
 
 
-def create(caller: Caller, tool: ToolIn) -> Tool:
+def create(caller: Caller, tool: ToolCreate) -> Tool:
     """Return the new tool; raises DuplicateToolName."""
     [created] = db.write(
         caller,
-        db.Query("tools/create", _row(tool.model_dump()), Tool),
+        db.Query("tools/create", _columns(tool.model_dump()), Tool),
         refusals={"tools_name_unique": DuplicateToolName(name=tool.name)},
     )
     return created
@@ -24,7 +24,8 @@ def create(caller: Caller, tool: ToolIn) -> Tool:
 
 def get(caller: Caller, tool_id: UUID) -> Tool:
     """Return a tool; raises ToolNotFound."""
-    return _one(db.read(caller, db.Query("tools/get", {"id": tool_id}, Tool)), tool_id)
+    found = db.read(caller, db.Query("tools/get", {"id": tool_id}, Tool))
+    return db.first(found, ToolNotFound(tool_id=tool_id))
 
 
 def list_page(caller: Caller, query: ToolQuery) -> pagination.Page[Tool]:
@@ -32,17 +33,17 @@ def list_page(caller: Caller, query: ToolQuery) -> pagination.Page[Tool]:
     return pagination.fetch(caller, "tools", query, Tool)
 
 
-def update(caller: Caller, tool_id: UUID, change: ToolChange) -> Tool:
+def update(caller: Caller, tool_id: UUID, tool: ToolUpdate) -> Tool:
     """Return the changed tool; raises ToolNotFound, DuplicateToolName."""
-    sent = change.model_fields_set
-    fields = dict.fromkeys(ToolChange.model_fields) | _row(change.model_dump(include=sent))
+    sent = tool.model_fields_set
+    fields = dict.fromkeys(ToolUpdate.model_fields) | _columns(tool.model_dump(include=sent))
     fields |= {f"new_{name}": name in sent for name in ("parameters", "endpoint")}
     changed = db.write(
         caller,
         db.Query("tools/update", {"id": tool_id} | fields, Tool),
         refusals={"tools_name_unique": DuplicateToolName(name=fields["name"])},
     )
-    return _one(changed, tool_id)
+    return db.first(changed, ToolNotFound(tool_id=tool_id))
 
 
 def delete(caller: Caller, tool_id: UUID) -> None:
@@ -54,16 +55,10 @@ def delete(caller: Caller, tool_id: UUID) -> None:
             refusals={"agent_tools_tool_known": ToolInUse()},
         )
     except ToolInUse:
-        users = db.read(caller, db.Query("tools/dependents", {"id": tool_id}, AgentName))
-        raise ToolInUse(dependent_agents=[user.model_dump() for user in users]) from None
-    _one(deleted, tool_id)
+        dependents = db.read(caller, db.Query("tools/dependents", {"id": tool_id}, DependentAgent))
+        raise ToolInUse(dependent_agents=[agent.model_dump() for agent in dependents]) from None
+    db.first(deleted, ToolNotFound(tool_id=tool_id))
 
 
-def _row(fields: dict[str, Any]) -> dict[str, Any]:
+def _columns(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: Jsonb(v) if isinstance(v, dict) else v for name, v in fields.items()}
-
-
-def _one(found: list[Tool], tool_id: UUID) -> Tool:
-    if not found:
-        raise ToolNotFound(tool_id=tool_id)
-    return found[0]

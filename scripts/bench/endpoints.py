@@ -157,13 +157,13 @@ def _agents(data: Data) -> list[Endpoint]:
         step |= {"reserved_tokens": 0, "reserved_usd": 0}
         used = {"input_tokens": 0, "output_tokens": 0, "cost_usd": 0, "response": None}
         done = {"step_status": "completed", "result": Jsonb({"text": TEXT}), **used}
-        ended = {"status": "completed", "stop_reason": "answered", "patience": 115}
+        ended = {"status": "completed", "stop_reason": "answered", "ends_in": 115}
         parameters = {**prompt, **started, **step, **done, **ended}
         return Case("POST", f"{path}/{data.agent}/run", prompt, parameters)
 
     updates = write("agents/update", "agents/replace_tools", "agents/get")
-    began, over = ("runs/start", "runs/begin_step"), ("runs/finish_step", "runs/end")
-    runs = read("runs/agent", "runs/limits") + write(*began) + write(*over)
+    began, over = ("runs/create", "runs/start_step"), ("runs/finish_step", "runs/end")
+    runs = read("runs/get_agent", "runs/get_limits") + write(*began) + write(*over)
     return [
         Endpoint(f"POST {path}", function, create, write("agents/create")),
         Endpoint(f"GET {path}", function, list_, read("agents/list")),

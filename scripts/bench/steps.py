@@ -10,8 +10,8 @@ from unittest.mock import patch
 import psycopg
 
 from functions.runs import background, service
-from functions.runs.engine.journal import Journal, StepOutcome, beginning
-from functions.runs.engine.loop import ToolResult
+from functions.runs.definitions import ToolResult
+from functions.runs.engine.journal import Journal, StepOutcome, step_parameters
 from functions.runs.llm import credentials
 from functions.runs.llm.messages import ModelRequest, ModelResponse, ToolCall
 from functions.runs.models import RunIn
@@ -31,6 +31,8 @@ TOOL = "a tool 1"
 class Instant:
     """A model that asks for one tool after the other, and then answers."""
 
+    price = None
+
     def __init__(self, steps: int) -> None:
         self.calls = steps // 2
 
@@ -49,7 +51,7 @@ class Nobody:
         """Never asked."""
         raise NotImplementedError
 
-    def passed(self, number: int) -> None:
+    def replay(self, number: int) -> None:
         """Never asked."""
         raise NotImplementedError
 
@@ -97,7 +99,7 @@ class Engine:
     def bare(self, steps: int) -> Callable[[], Any]:
         """Return what writes so many steps of a new run down, and does nothing else."""
         run = self.queue()
-        journal = Journal.take(run, "bench")
+        journal = Journal.claim(run, "bench")
         if journal is None:
             raise SystemExit("a new run is not to be had")
         mine = {"id": run.execution_id, "attempt": journal.run.attempt}
@@ -106,8 +108,10 @@ class Engine:
     def _write_down(self, run: RunCaller, mine: dict[str, Any], steps: int) -> None:
         done = StepOutcome("completed", {"content": "It rains."})
         for number in range(1, steps + 1):
-            begun = beginning(number, "tool", TOOL, {"query": "news"}, 10)
-            self._write(run, "runs/begin_step", mine | begun)
+            begun = step_parameters(
+                number, "tool", seconds=10, tool=TOOL, arguments={"query": "news"}
+            )
+            self._write(run, "runs/start_step", mine | begun)
             self._write(run, "runs/finish_step", mine | done.parameters(number))
 
     def _write(self, run: RunCaller, query: str, parameters: dict[str, Any]) -> None:

@@ -2,10 +2,12 @@
 
 import functools
 import os
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,16 @@ from typer.testing import CliRunner, Result
 from map_cli.main import app
 from tests.contract.conftest import ROOT, LocalStack, finish, start
 from tests.contract.tenants import add_tenant
-from tests.contract.world import World
+from tests.contract.upstreams import Upstreams
 from tests.integration.web import Answers, Web
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A platform, and the world that its agents talk to: each asks for `look` once."""
+    """A platform, and the services that its runs call: each run calls the tool `look` once."""
 
     stack: LocalStack
-    world: World
+    upstreams: Upstreams
 
     def new_key(self, **options: Any) -> str:
         """Return the key of a tenant of its own."""
@@ -58,15 +60,16 @@ class Map:
         return _document(self(*words, "--json", **options).stdout)
 
     def popen(self, *words: str) -> subprocess.Popen[str]:
-        """Start `map` as a process of its own."""
+        """Start `map` as a process of its own, as a terminal would."""
         env = {name: value for name, value in self._env().items() if value is not None}
-        return subprocess.Popen(
-            [sys.executable, "-m", "map_cli", *words],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "cli"), **env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with ctrl_c_enabled():
+            return subprocess.Popen(
+                [sys.executable, "-m", "map_cli", *words],
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "cli"), **env},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
 
     def _env(self) -> dict[str, str | None]:
         return {
@@ -83,6 +86,19 @@ class Map:
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         kept: dict[str, Any] = _document(file.read_text())
         return kept
+
+
+@contextmanager
+def ctrl_c_enabled() -> Iterator[None]:
+    """Let new processes stop at SIGINT, even where this one was started to ignore it.
+
+    A child inherits an ignored signal (from nohup, or a shell's `&`), but not a handler.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _document(text: str) -> Any:
@@ -102,13 +118,13 @@ def built_once() -> Iterator[None]:
 @pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """One for all commands; whoever asks it brings a tenant."""
-    with World(("look",)) as world:
+    with Upstreams(("look",)) as upstreams:
         stack = start(
             tmp_path_factory.mktemp("cli"),
             OPENAI_API_KEY="sk-none",
-            OPENAI_BASE_URL=f"{world.model.url}/v1",
+            OPENAI_BASE_URL=f"{upstreams.model.url}/v1",
         )
-        yield Platform(stack, world)
+        yield Platform(stack, upstreams)
         finish(stack)
 
 

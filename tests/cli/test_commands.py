@@ -21,8 +21,8 @@ def make_agent(user: Map, name: str = "Ann", *options: str) -> str:
 
 
 def make_tool(platform: Platform, user: Map, *options: str) -> None:
-    """Make the tool that the world's model asks for."""
-    endpoint = json.dumps({"method": "POST", "url": platform.world.web.url})
+    """Make the tool that the model asks for."""
+    endpoint = json.dumps({"method": "POST", "url": platform.upstreams.web.url})
     user("tools", "create", "look", "--description", "d", "--endpoint", endpoint, *options)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.conftest import Map, Platform
 from tests.cli.test_commands import make_agent, make_tool
-from tests.contract.world import until
 from tests.integration.web import Answers, Seen, reply
+from tests.waiting import until
 
 RUN = "750e8400-e29b-41d4-a716-446655440000"
 SAY = Callable[[Answers], Map]
@@ -35,7 +35,7 @@ def waiting(user: Map, run: str) -> None:
 
 
 def test_steps_are_shown_while_the_run_goes_on(platform: Platform, asker: Map) -> None:
-    with platform.world.holding(("live", 2)):
+    with platform.upstreams.holding(("live", 2)):
         process = asker.popen("runs", "start", "Ann", "live", "--follow")
         shown = lines(process)
         assert next(shown) == "step 1: model"
@@ -63,7 +63,7 @@ def test_events_are_json_a_line_and_a_failed_run_is_an_error(asker: Map) -> None
 
 
 def test_ctrl_c_stops_following_and_says_how_to_go_on(platform: Platform, asker: Map) -> None:
-    with platform.world.holding(("left", 2)):
+    with platform.upstreams.holding(("left", 2)):
         process = asker.popen("runs", "start", "Ann", "left", "--follow")
         for _ in zip(range(3), lines(process), strict=False):
             pass
@@ -92,7 +92,7 @@ def test_a_run_in_the_background_waits_for_a_person(platform: Platform, user: Ma
         shown = user("runs", "follow", run).stdout
         assert f"`map runs approve {run} 2`, or reject" in shown
         assert f"All done for {decision}" in shown
-    assert [platform.world.seen[case, 2] for case in runs] == [1, 0]
+    assert [platform.upstreams.calls[case, 2] for case in runs] == [1, 0]
 
 
 def test_a_run_that_waits_can_be_cancelled(platform: Platform, user: Map) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.tiny import TEMPLATE, Api, MakeApi
+from tests.contract.gateway_api import TEMPLATE, Clock, GatewayApi, MakeApi
 
 ROOT = Path(__file__).parents[2]
 KEY_A, KEY_B = "tenant-a-key", "tenant-b-key"
@@ -43,6 +43,11 @@ class LocalStack:
     def sandboxes(self, function: str) -> list[int]:
         """Return the process ids of a function's sandboxes, e.g. of `ToolsFunction`."""
         return [pid for pid, command in self.children().items() if f" {function} " in command]
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return output_file(self.data).read_text()
 
     @property
     def postgres_pid(self) -> int:
@@ -82,9 +87,14 @@ def processes() -> Iterator[tuple[int, int, str]]:
 StartStack = Callable[..., LocalStack]
 
 
+def output_file(data: Path) -> Path:
+    """Return where a platform's output goes; a pipe would fill up if nobody read it."""
+    return data.with_name(f"{data.name}.log")
+
+
 def start(data: Path, *options: str, **environment: str) -> LocalStack:
     """Start the platform on a free port and return when it answers."""
-    log = data.with_name(f"{data.name}.log")  # no pipe: it fills up where nobody reads it
+    log = output_file(data)
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],
@@ -139,8 +149,8 @@ def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
     """Makes small APIs on gateways of their own: `make_api(text, sandboxes)`."""
     apis = []
 
-    def make(text: str = TEMPLATE, sandboxes: int = 2) -> Api:
-        apis.append(Api(tmp_path_factory.mktemp("api"), text, sandboxes))
+    def make(text: str = TEMPLATE, sandboxes: int = 2) -> GatewayApi:
+        apis.append(GatewayApi(tmp_path_factory.mktemp("api"), text, sandboxes))
         return apis[-1]
 
     yield make
@@ -149,6 +159,14 @@ def make_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeApi]:
 
 
 @pytest.fixture(scope="module")
-def api(make_api: MakeApi) -> Api:
+def api(make_api: MakeApi) -> GatewayApi:
     """One of them, which a module's tests share."""
     return make_api()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the gateways in this process: it stands still until the test moves it."""
+    clock = Clock()
+    monkeypatch.setattr("local.gateway.time", clock)
+    return clock

@@ -4,11 +4,15 @@ import base64
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 Event = dict[str, Any]
+RELEASE = "release"
+"""The file that lets held functions go on."""
 calls = 0
 
 
@@ -34,11 +38,13 @@ def obey(event: Event, _: Any) -> Any:
     asked = event["queryStringParameters"] or {}
     if "print" in asked:
         print(asked["print"])
-    if "sleep" in asked:
-        begun = time.monotonic()
-        time.sleep(float(asked["sleep"]))
-        told = {"pid": os.getpid(), "begun": begun, "ended": time.monotonic()}
-        return {"statusCode": 200, "body": json.dumps(told)}
+    if "hold" in asked:
+        started = time.monotonic()
+        hold(Path(asked["hold"]))
+        span = {"pid": os.getpid(), "started": started, "ended": time.monotonic()}
+        return {"statusCode": 200, "body": json.dumps(span)}
+    if "pid" in asked:
+        return {"statusCode": 200, "body": str(os.getpid())}
     if "raise" in asked:
         raise RuntimeError(asked["raise"])
     if "exit" in asked:
@@ -67,7 +73,7 @@ def authorize(event: Event, _: Any) -> Any:
     if key == "broken":
         raise RuntimeError("no database")
     if key == "slow":
-        time.sleep(5)
+        threading.Event().wait()
     if key == "junk":
         return {"principalId": "someone"}
     stage = event["methodArn"].split("/")[:2]
@@ -89,27 +95,37 @@ def authorize(event: Event, _: Any) -> Any:
     }
 
 
+def hold(folder: Path) -> None:
+    """Leave a file that says we are here, and wait until the test releases us."""
+    (folder / f"held-{uuid4()}").touch()
+    while not (folder / RELEASE).exists():
+        time.sleep(0.01)
+
+
 def mark(event: Event, _: Any) -> None:
     """Leave a mark in a folder."""
-    time.sleep(event.get("sleep", 0))
-    with (Path(event["folder"]) / "mark").open("a") as file:
+    folder = Path(event["folder"])
+    if event.get("hold"):
+        hold(folder)
+    with (folder / "mark").open("a") as file:
         file.write("x")
 
 
-def tell(event: Event, _: Any) -> Event:
-    """Answer with the event after the last that was seen, until all were."""
+def next_event(event: Event, _: Any) -> Event:
+    """Return the server-sent event after the last that the client has seen, until all are sent."""
     asked = event["queryStringParameters"]
     headers = {name.lower(): value for name, value in event["headers"].items()}
     last = headers.get("last-event-id")
     with (Path(asked["folder"]) / "calls").open("a") as file:
-        print(json.dumps({"last": last, "x": headers.get("x")}), file=file)
+        call = {"last": last, "x": headers.get("x"), "at": time.monotonic()}
+        print(json.dumps(call), file=file)
     number = int(last or 0)
     if last and last == asked.get("fail"):
         raise RuntimeError("no more")
     if number >= int(asked["until"]):
         return {"statusCode": 204}
-    if number > 1:
-        time.sleep(float(asked.get("hold", 0)))
+    if number > 1 and "hold" in asked:
+        hold(Path(asked["folder"]))
     body = f"retry: {asked.get('retry', 0)}\n\nid: {number + 1}\ndata: of {number}\n\n"
     return {
         "statusCode": 200,

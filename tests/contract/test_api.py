@@ -23,7 +23,7 @@ RANDOM = str(uuid4())
 
 
 @dataclass(frozen=True)
-class World:
+class Tenants:
     """What two tenants have; `ids` by the names that the rows use."""
 
     a: HttpClient
@@ -33,7 +33,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(local_stack: LocalStack) -> Iterator[World]:
+def tenants(local_stack: LocalStack) -> Iterator[Tenants]:
     clients = [HttpClient(local_stack.url, key) for key in (KEY_A, KEY_B, None)]
     a, b, nobody = clients
     ids = {"random": RANDOM}
@@ -47,7 +47,7 @@ def world(local_stack: LocalStack) -> Iterator[World]:
             f"{prefix}run": run["execution_id"],
         }
     ids |= {"spare_tool": a.tool("spare")["id"], "spare_agent": a.agent("spare")["id"]}
-    yield World(a, b, nobody, ids)
+    yield Tenants(a, b, nobody, ids)
     for client in clients:
         client.http.close()
     with admin(local_stack) as conn:
@@ -93,8 +93,8 @@ def filled(value: Any, ids: dict[str, str]) -> Any:
     return value
 
 
-def send(client: HttpClient, row: Row, world: World) -> Answer:
-    path, body = filled(row.path, world.ids), filled(row.body, world.ids)
+def send(client: HttpClient, row: Row, tenants: Tenants) -> Answer:
+    path, body = filled(row.path, tenants.ids), filled(row.body, tenants.ids)
     return client(row.method, path, body, row.headers)
 
 
@@ -222,42 +222,42 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("row", SUCCESSES, ids=str)
-def test_success(world: World, row: Row) -> None:
-    answer = send(world.a, row, world)
+def test_success(tenants: Tenants, row: Row) -> None:
+    answer = send(tenants.a, row, tenants)
     assert answer.status == row.status, answer.text
     assert (row.status == 204) == (answer.text == "")
     if row.status == 201:
-        made = world.a("GET", answer.headers["location"].removeprefix("/live"))
+        made = tenants.a("GET", answer.headers["location"].removeprefix("/live"))
         assert (made.status, made.json) == (200, answer.json)
 
 
 @pytest.mark.parametrize("row", ERRORS, ids=str)
-def test_refusal(world: World, row: Row) -> None:
-    answer = send(world.a, row, world)
+def test_refusal(tenants: Tenants, row: Row) -> None:
+    answer = send(tenants.a, row, tenants)
     assert (answer.status, answer.error_code) == (row.status, row.code), answer.text
     if row.code == "VALIDATION_ERROR":
         assert answer.json["details"].keys() == {"errors"}
         assert answer.json["details"]["errors"]
     else:
-        assert answer.json["details"] == filled(row.details, world.ids)
+        assert answer.json["details"] == filled(row.details, tenants.ids)
     assert ("allow" in answer.headers) == (row.status == 405)
 
 
-def test_a_tool_in_use_names_its_users(world: World) -> None:
-    tool = world.a.tool("in use")
-    agent = world.a.agent("user", tool_ids=[tool["id"]])
-    refused = world.a("DELETE", f"/tools/{tool['id']}")
+def test_a_tool_in_use_names_its_users(tenants: Tenants) -> None:
+    tool = tenants.a.tool("in use")
+    agent = tenants.a.agent("user", tool_ids=[tool["id"]])
+    refused = tenants.a("DELETE", f"/tools/{tool['id']}")
     assert (refused.status, refused.error_code) == (409, "TOOL_IN_USE")
     assert refused.json["details"] == {"dependent_agents": [{"id": agent["id"], "name": "user"}]}
 
 
-def test_a_page_leads_to_the_next_until_the_last(world: World) -> None:
-    everything = world.a("GET", "/tools?limit=100").json
+def test_a_page_leads_to_the_next_until_the_last(tenants: Tenants) -> None:
+    everything = tenants.a("GET", "/tools?limit=100").json
     assert (everything["has_more"], everything["next_cursor"]) == (False, None)
     assert len(everything["items"]) > 1
     cursor = ""
     for item in everything["items"]:
-        page = world.a("GET", f"/tools?limit=1{cursor}").json
+        page = tenants.a("GET", f"/tools?limit=1{cursor}").json
         assert page["items"] == [item]
         cursor = f"&cursor={page['next_cursor']}"
     assert (page["has_more"], page["next_cursor"]) == (False, None)
@@ -267,30 +267,30 @@ PROTECTED = [row for row in SUCCESSES if row.path.startswith(("/tools", "/agents
 
 
 @pytest.mark.parametrize("row", PROTECTED, ids=str)
-def test_every_route_asks_for_a_key_before_anything_else(world: World, row: Row) -> None:
-    missing = send(world.nobody, row, world)
+def test_every_route_asks_for_a_key_before_anything_else(tenants: Tenants, row: Row) -> None:
+    missing = send(tenants.nobody, row, tenants)
     assert (missing.status, missing.error_code) == (401, "MISSING_API_KEY")
     for key in ("wrong", f"{KEY_A}x", f"{KEY_A}, {KEY_B}", "map_live_" + "0" * 38):
-        invalid = world.nobody(row.method, row.path, None, {"X-API-KEY": key})
+        invalid = tenants.nobody(row.method, row.path, None, {"X-API-KEY": key})
         assert (invalid.status, invalid.error_code) == (401, "INVALID_API_KEY")
         assert invalid.json["details"] == {}
 
 
-def test_the_key_may_be_sent_under_the_header_s_name_in_any_case(world: World) -> None:
+def test_the_key_may_be_sent_under_the_header_s_name_in_any_case(tenants: Tenants) -> None:
     for name in ("x-api-key", "X-Api-Key", "X-API-KEY"):
-        assert world.nobody("GET", "/tools", None, {name: KEY_A}).status == 200
+        assert tenants.nobody("GET", "/tools", None, {name: KEY_A}).status == 200
 
 
 @pytest.mark.parametrize("row", PROTECTED, ids=str)
 def test_a_key_without_the_scope_is_told_which_it_lacks(
-    world: World, local_stack: LocalStack, row: Row, narrow_key: str
+    tenants: Tenants, local_stack: LocalStack, row: Row, narrow_key: str
 ) -> None:
     room = row.path.strip("/").partition("?")[0].partition("/")[0]
     scope = f"{room}:{'read' if row.method == 'GET' else 'write'}"
     if row.path.endswith("/run"):
         scope = "runs:write"
-    refused = world.nobody(
-        row.method, filled(row.path, world.ids), row.body, {"X-API-KEY": narrow_key}
+    refused = tenants.nobody(
+        row.method, filled(row.path, tenants.ids), row.body, {"X-API-KEY": narrow_key}
     )
     assert (refused.status, refused.error_code) == (403, "INSUFFICIENT_SCOPE")
     assert refused.json["details"] == {"required_scope": scope}
@@ -303,16 +303,16 @@ def narrow_key(local_stack: LocalStack) -> str:
     return key
 
 
-def test_every_authenticated_answer_tells_the_limit(world: World) -> None:
+def test_every_authenticated_answer_tells_the_limit(tenants: Tenants) -> None:
     for used, row in enumerate([*PROTECTED[1:5], *ERRORS[:40:4]], start=1):
-        answer = send(world.b, row, world)
+        answer = send(tenants.b, row, tenants)
         assert answer.headers.keys() >= LIMIT_HEADERS | KNOWN_USE_HEADERS
         assert answer.headers["x-ratelimit-limit"] == "100"
         assert answer.headers["x-ratelimit-remaining"] == str(100 - used)
 
 
 def test_over_the_limit_a_request_is_told_when_to_come_back(
-    world: World, local_stack: LocalStack
+    tenants: Tenants, local_stack: LocalStack
 ) -> None:
     [key] = add_tenant(local_stack, requests_per_minute=2)
     client = HttpClient(local_stack.url, key)
@@ -334,16 +334,16 @@ def test_over_the_limit_a_request_is_told_when_to_come_back(
             "retry_after_seconds": wait,
         }
     client.http.close()
-    assert world.a("GET", "/tools").status == 200
+    assert tenants.a("GET", "/tools").status == 200
 
 
 def test_a_fault_of_ours_is_told_by_its_request_id_alone(
-    world: World, local_stack: LocalStack
+    tenants: Tenants, local_stack: LocalStack
 ) -> None:
     with admin(local_stack) as conn:
         conn.execute("revoke select on app.tools from map_api")
     try:
-        answer = world.a("GET", "/tools")
+        answer = tenants.a("GET", "/tools")
     finally:
         with admin(local_stack) as conn:
             conn.execute("grant select on app.tools to map_api")
@@ -351,12 +351,12 @@ def test_a_fault_of_ours_is_told_by_its_request_id_alone(
     assert answer.json["details"] == {"request_id": answer.headers["x-request-id"]}
 
 
-def test_a_query_that_waits_too_long_is_given_up(local_stack: LocalStack, world: World) -> None:
+def test_a_query_that_waits_too_long_is_given_up(local_stack: LocalStack, tenants: Tenants) -> None:
     with admin(local_stack) as conn:
         conn.execute("lock table app.tools in access exclusive mode")
-        answer = world.a("GET", "/tools")
+        answer = tenants.a("GET", "/tools")
     assert (answer.status, answer.error_code) == (504, "DEADLINE_EXCEEDED")
-    assert world.a("GET", "/tools").status == 200
+    assert tenants.a("GET", "/tools").status == 200
 
 
 def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:

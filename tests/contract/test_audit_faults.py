@@ -20,7 +20,7 @@ import pytest
 from tests.contract.conftest import LocalStack, finish, start
 from tests.contract.tenants import add_tenant, admin
 from tests.contract.test_faults import AGENTS, TOOLS, assert_our_shape, tool
-from tests.contract.world import until
+from tests.waiting import until
 
 WRITES_BETWEEN = 10
 """So many writes are acknowledged between one death and the next."""

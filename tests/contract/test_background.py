@@ -14,7 +14,8 @@ import pytest
 from tests.contract.client import HttpClient
 from tests.contract.conftest import LocalStack, finish, start
 from tests.contract.tenants import add_tenant, admin
-from tests.contract.world import World, lambda_url, until
+from tests.contract.upstreams import Upstreams, lambda_url
+from tests.waiting import until
 
 PROVIDER_KEY = "sk-canary-9d1f4c"
 SECRET = "canary-secret-71b2ce"
@@ -45,10 +46,10 @@ create trigger hold before insert or update on app.execution_steps
 
 
 class Platform:
-    """A platform with a tenant's client, an agent, and the world that its runs talk to."""
+    """A platform with a tenant's client, an agent, and the services that its runs call."""
 
-    def __init__(self, data: Path, world: World) -> None:
-        self.data, self.world = data, world
+    def __init__(self, data: Path, upstreams: Upstreams) -> None:
+        self.data, self.upstreams = data, upstreams
         self.start()
         [self.key] = add_tenant(self.stack)
         self.connect()
@@ -60,7 +61,7 @@ class Platform:
         self.stack: LocalStack = start(
             self.data,
             OPENAI_API_KEY=PROVIDER_KEY,
-            OPENAI_BASE_URL=f"{self.world.model.url}/v1",
+            OPENAI_BASE_URL=f"{self.upstreams.model.url}/v1",
         )
 
     def connect(self) -> None:
@@ -87,7 +88,7 @@ class Platform:
                     "description": "Does it",
                     "endpoint": {
                         "method": "POST",
-                        "url": self.world.web.url,
+                        "url": self.upstreams.web.url,
                         "headers": {"Authorization": "Bearer {{secret:token}}"},
                     },
                     "idempotent": name == "put",
@@ -199,8 +200,8 @@ class Platform:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    with World(("put", "send")) as world:
-        running = Platform(tmp_path_factory.mktemp("background"), world)
+    with Upstreams(("put", "send")) as upstreams:
+        running = Platform(tmp_path_factory.mktemp("background"), upstreams)
         with closing(admin(running.stack)) as conn, conn:
             conn.execute(HOLDS)
         yield running
@@ -212,21 +213,21 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 def test_a_worker_killed_at_each_step_and_between_repeats_nothing_that_is_finished(
     platform: Platform, way: str
 ) -> None:
-    world = platform.world
+    upstreams = platform.upstreams
     cases = {f"{way} {step}": step for step in range(1, 6)}
     in_calls = cases.items() if way == "in" else ()
     at_writes = () if way == "in" else [(case, step, way) for case, step in cases.items()]
-    with world.holding(*in_calls), platform.holding_writes(*at_writes) as held:
+    with upstreams.holding(*in_calls), platform.holding_writes(*at_writes) as held:
         runs = {case: platform.begin(case) for case in cases}
         for execution in runs.values():
             for name in (execution, execution, f"another-{execution}"):
                 platform.deliver(execution, name)
-        until(lambda: len(world.inside) + len(held()) == len(cases))
+        until(lambda: len(upstreams.held) + len(held()) == len(cases))
         platform.kill_workers()
         until(lambda: not platform.stack.sandboxes("WorkerFunction"))
     for case, step in cases.items():
         run = platform.over(runs[case])
-        ended = run["status"], run["stop_reason"], world.counts(case)
+        ended = run["status"], run["stop_reason"], upstreams.counts(case)
         if step == 4 and way != "before":  # nobody knows whether `send` has happened
             assert ended == ("failed", "interrupted", [1, 1, 1, 1]), case
         else:
@@ -244,33 +245,33 @@ def test_a_run_that_always_crashes_ends_with_its_reason(platform: Platform) -> N
         platform.kill_workers()
         return case
 
-    platform.world.at_tool = crash
+    platform.upstreams.tool_result = crash
     try:
         run = platform.over(platform.begin("crashing"))
     finally:
-        platform.world.at_tool = lambda case: case
+        platform.upstreams.tool_result = lambda case: case
     assert (run["status"], run["stop_reason"]) == ("failed", "crashed")
-    asked, called = platform.world.counts("crashing")
+    asked, called = platform.upstreams.counts("crashing")
     assert (asked, called) == (1, 4)  # `put` may be called again; the model's answer was noted
 
 
 def test_a_cancelled_run_calls_nothing_more(platform: Platform) -> None:
-    world = platform.world
-    with world.holding(("cancelled", 2)):
+    upstreams = platform.upstreams
+    with upstreams.holding(("cancelled", 2)):
         execution = platform.begin("cancelled")
-        until(lambda: world.inside)
+        until(lambda: upstreams.held)
         answer = platform.client("POST", f"/executions/{execution}/cancel")
         assert (answer.status, answer.json["status"]) == (200, "cancelled")
     until(lambda: platform.left_by_the_engine(execution))
     assert platform.run(execution)["stop_reason"] == "cancelled"
-    assert world.counts("cancelled") == [1, 1]
+    assert upstreams.counts("cancelled") == [1, 1]
     again = platform.client("POST", f"/executions/{execution}/cancel")
     assert (again.status, again.json["status"]) == (200, "cancelled")
 
 
 def test_a_run_waits_a_day_for_approval_over_a_restart_of_everything(platform: Platform) -> None:
-    world = platform.world
-    world.plan = ("guarded",)
+    upstreams = platform.upstreams
+    upstreams.plan = ("guarded",)
     agent = platform.make_agent("guarded", requires_approval=True)
     runs = {
         case: platform.begin(case, agent, approval_seconds=2 * 24 * 3600)
@@ -291,30 +292,30 @@ def test_a_run_waits_a_day_for_approval_over_a_restart_of_everything(platform: P
         assert (run["status"], run["response"]) == ("completed", f"All done for {case}")
         other = {"approve": "reject", "reject": "approve"}[decision]
         assert platform.client("POST", path, {"decision": other}).status == 409
-    assert [world.seen[case, 2] for case in runs] == [1, 0, 0]  # how often the tool was called
+    assert [upstreams.calls[case, 2] for case in runs] == [1, 0, 0]  # how often the tool was called
     until(lambda: all(platform.left_by_the_engine(execution) for execution in runs.values()))
 
 
 def test_a_run_in_the_middle_of_a_call_survives_a_restart_of_everything(platform: Platform) -> None:
-    world = platform.world
-    world.plan = ("put",)
-    with world.holding(("survivor", 3)):
+    upstreams = platform.upstreams
+    upstreams.plan = ("put",)
+    with upstreams.holding(("survivor", 3)):
         execution = platform.begin("survivor")
-        until(lambda: world.inside)
+        until(lambda: upstreams.held)
         platform.restart()
         assert platform.over(execution)["status"] == "completed"
-    assert world.counts("survivor") == [1, 1, 2]
+    assert upstreams.counts("survivor") == [1, 1, 2]
 
 
 def test_nothing_stays_and_nothing_secret_is_told(platform: Platform) -> None:
     """Last: over all that the runs above have left behind."""
-    platform.world.plan = ("put",)
-    platform.world.at_tool = lambda _: f"You sent {SECRET}"
+    platform.upstreams.plan = ("put",)
+    platform.upstreams.tool_result = lambda _: f"You sent {SECRET}"
     path, asked = f"/agents/{platform.agent}/run", {"prompt": PROMPT, "model": "gpt-4o"}
     assert platform.client("POST", path, asked).status == 200
     runs = [platform.begin(PROMPT)]
     assert platform.over(runs[0])["status"] == "completed"
-    with platform.world.failing():  # telling the request with its key, as careless providers do
+    with platform.upstreams.failing():  # telling the request with its key, as careless providers do
         failed = platform.client("POST", path, asked)
         assert (failed.status, failed.json["error_code"]) == (502, "MODEL_PROVIDER_FAILED")
         runs.append(platform.begin(PROMPT))

@@ -4,17 +4,16 @@ import json
 from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import pytest
 
 from tests.contract.client import HttpClient, raw
 from tests.contract.conftest import KEY_A, KEY_B, LocalStack
 from tests.contract.tenants import add_tenant
-from tests.events import Answer
+from tests.events import Answer, uuid
 from tests.integration.client import RUN, TOOL, refused_fields
 
-ID = str(uuid4())
+ID = str(uuid(1))
 SIX_MB = 6 * 1024 * 1024
 BODIES = ("POST /api/v1/tools", "PUT /api/v1/agents/{id}", "POST /api/v1/agents/{id}/run")
 

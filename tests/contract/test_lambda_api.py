@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from local import REGION, backends, template
 from local.gateway import Gateway
 from local.lambda_api import LambdaApi
 from local.server import Server, listen
+from tests.contract.gateway_api import Clock
+from tests.waiting import Hold, until
 
 TEMPLATE = """
 Transform: AWS::Serverless-2016-10-31
@@ -89,15 +91,14 @@ class Functions:
         assert answer["StatusCode"] == 202
         return str(answer["DurableExecutionArn"])
 
-    def end(self, arn: str, seconds: float = 15) -> Any:
+    def end(self, arn: str) -> Any:
         """Return a durable execution when it has ended."""
-        deadline = time.monotonic() + seconds
-        while True:
+
+        def ended() -> Any:
             execution = self.client.get_durable_execution(DurableExecutionArn=arn)
-            if execution["Status"] != "RUNNING":
-                return execution
-            assert time.monotonic() < deadline, execution
-            time.sleep(0.05)
+            return execution if execution["Status"] != "RUNNING" else None
+
+        return until(ended)
 
     def close(self) -> None:
         self.client.close()
@@ -112,14 +113,6 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Functions]:
     functions = Functions(tmp_path_factory.mktemp("functions"))
     with contextlib.closing(functions), functions.runner:
         yield functions
-
-
-def until(happens: Callable[[], Any], seconds: float = 10) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := happens()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert found
-    return found
 
 
 # ── Invoke ──────────────────────────────────────────────────────────────────────────────────────
@@ -137,12 +130,13 @@ def test_a_function_called_by_name_or_arn_answers(functions: Functions, name: st
     [
         ({"raise": "the reason"}, "the reason"),
         ({"exit": "1"}, "its process died"),
-        ({"sleep": "3"}, "timed out after 1 s"),
+        ({"hold": "{folder}"}, "timed out after 1 s"),
     ],
 )
 def test_a_function_that_fails_is_an_answer_with_a_function_error(
-    functions: Functions, asked: dict[str, str], message: str
+    functions: Functions, tmp_path: Path, asked: dict[str, str], message: str
 ) -> None:
+    asked = {name: value.format(folder=tmp_path) for name, value in asked.items()}
     answer = functions.obey(**asked)
     assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
     assert json.load(answer["Payload"])["errorMessage"] == message
@@ -151,11 +145,13 @@ def test_a_function_that_fails_is_an_answer_with_a_function_error(
 def test_an_event_is_taken_at_once_and_worked_on_after(
     functions: Functions, tmp_path: Path
 ) -> None:
-    event = {"folder": str(tmp_path), "sleep": 0.5}
+    hold, mark = Hold(tmp_path), tmp_path / "mark"
+    event = {"folder": str(tmp_path), "hold": True}
     answer = functions.invoke("Timed", event, InvocationType="Event")
     assert (answer["StatusCode"], answer["Payload"].read()) == (202, b"")
-    assert not list(tmp_path.iterdir())
-    until((tmp_path / "mark").exists)
+    assert not mark.exists()
+    hold.release()
+    until(mark.exists)
 
 
 def test_what_is_not_in_the_template_is_no_function(functions: Functions) -> None:
@@ -230,7 +226,7 @@ def test_time_limits_hold_through_a_restart_of_the_runner(
     until((tmp_path / "callback").exists)
     functions.runner.kill()
     functions.runner.start()
-    execution = functions.end(arn, 8)
+    execution = functions.end(arn)
     assert execution["Status"] == "FAILED"
     assert "timed out" in execution["Error"]["ErrorMessage"].lower()
 
@@ -247,7 +243,7 @@ def test_without_the_runner_a_start_is_refused(functions: Functions, tmp_path: P
 
 # ── Schedules ───────────────────────────────────────────────────────────────────────────────────
 def test_a_schedule_of_the_template_calls_its_function(
-    functions: Functions, tmp_path: Path
+    functions: Functions, tmp_path: Path, clock: Clock
 ) -> None:
     loaded = functions.gateway.template
     assert {(s.function, s.seconds, s.event) for s in loaded.schedules} == {
@@ -255,16 +251,23 @@ def test_a_schedule_of_the_template_calls_its_function(
         ("Timed", 7200, '{"by": "scheduler"}'),
     }
     event = json.dumps({"folder": str(tmp_path)})
-    soon = tuple(replace(s, seconds=1, event=event) for s in loaded.schedules[:1])
-    functions.gateway.template = replace(loaded, schedules=soon)
-    task = asyncio.run_coroutine_threadsafe(functions.gateway.keep_time(), functions.loop)
+    marking = tuple(replace(s, event=event) for s in loaded.schedules if s.seconds == 60)
+    functions.gateway.template = replace(loaded, schedules=marking)
+    task = asyncio.run_coroutine_threadsafe(functions.gateway.run_schedules(), functions.loop)
     try:
-        time.sleep(0.5)
-        assert not list(tmp_path.iterdir())
-        until(lambda: (tmp_path / "mark").exists() and (tmp_path / "mark").read_text() == "xx")
+        until(clock.was_read)  # its minute starts here
+        for seconds, marks in ((59, ""), (1, "x"), (60, "xx")):
+            clock.advance(seconds)
+            until(clock.was_read)
+            until(partial(has_marks, tmp_path, marks))
     finally:
         task.cancel()
         functions.gateway.template = loaded
+
+
+def has_marks(folder: Path, marks: str) -> bool:
+    mark = folder / "mark"
+    return (mark.read_text() if mark.exists() else "") == marks
 
 
 def test_a_schedule_that_is_no_rate_is_told(tmp_path: Path) -> None:

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytest
 
 from functions.runs import background, service
+from functions.runs.definitions import ToolDefinition, ToolResult
 from functions.runs.engine.journal import Journal
-from functions.runs.engine.loop import ToolResult
-from functions.runs.llm import credentials
+from functions.runs.engine.records import RunState
+from functions.runs.llm import catalogue, credentials
+from functions.runs.llm.catalogue import Price
 from functions.runs.llm.messages import ModelRequest, ModelResponse, ToolCall
-from functions.runs.models import Execution, ToolToRun
 from functions.runs.tools import invocation
 from mini_agent.errors import ServiceUnavailable
 from mini_agent.identity.callers import RunCaller
@@ -34,9 +35,16 @@ def ask_for(*names: str, arguments: Any = None) -> ModelResponse:
 class Model:
     """Says one thing after the other, and the last for ever."""
 
+    price: Price | None = None
+
     def __init__(self, *script: Said) -> None:
         self.script, self.asked = list(script), list[ModelRequest]()
         self.granted: list[int] = []
+
+    def named(self, name: str) -> Self:
+        """Cost what a model of the catalogue costs."""
+        self.price = catalogue.load()[name].price
+        return self
 
     def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
         assert max_tokens > 0
@@ -57,7 +65,7 @@ class Outside:
         self.does: Callable[[str], str] = lambda name: f"{name} says hello"
 
     def __call__(
-        self, caller: RunCaller, tool: ToolToRun, arguments: dict[str, Any], seconds: float
+        self, caller: RunCaller, tool: ToolDefinition, arguments: dict[str, Any], seconds: float
     ) -> ToolResult:
         assert caller.tenant_id
         assert seconds > 0
@@ -73,7 +81,7 @@ class Waits:
     """Waits as the worker does, without an engine behind it."""
 
     def __init__(self) -> None:
-        self.passes: list[int] = []
+        self.replays: list[int] = []
 
     def wait(self, journal: Journal, number: int, call: ToolCall, seconds: int) -> NoReturn:
         journal.await_approval(
@@ -85,8 +93,8 @@ class Waits:
         )
         raise Waiting
 
-    def passed(self, number: int) -> None:
-        self.passes.append(number)
+    def replay(self, number: int) -> None:
+        self.replays.append(number)
 
 
 class Engine:
@@ -102,7 +110,7 @@ class Engine:
             raise ServiceUnavailable(reason="background")
         self.queued.append(run)
 
-    def work(self, run: RunCaller, owner: str = "engine") -> Execution | None:
+    def work(self, run: RunCaller, owner: str = "engine") -> RunState | None:
         """Do what the worker does; None if it may not have the run."""
         return service.work(run, owner, Waits())
 
@@ -112,7 +120,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, model: Model, outside: Outside) ->
     """Put a scripted model, its tools and an engine in the place of real ones."""
     engine = Engine()
     with monkeypatch.context() as patch:
-        patch.setattr(credentials, "model", lambda *_: model)
+        patch.setattr(credentials, "model", lambda _caller, _agent, name: model.named(name))
         patch.setattr(invocation, "call", outside)
         patch.setattr(background, "is_there", lambda: True)
         patch.setattr(background, "start", engine.start)

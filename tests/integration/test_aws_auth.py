@@ -231,7 +231,7 @@ def test_budgets_work_with_what_the_caches_user_may_do(
     ]
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
         for told, answer in steps:
-            assert budgets._run(uuid(1), *told) == answer
+            assert budgets._run_script(uuid(1), *told) == answer
 
 
 def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(

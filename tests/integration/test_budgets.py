@@ -14,9 +14,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from functions.runs import models
+from functions.runs import definitions
 from functions.runs.engine import budgets, journal
-from functions.runs.llm.catalogue import CatalogueModel
+from functions.runs.engine.records import BudgetLedger
+from functions.runs.llm.catalogue import Price
 from functions.runs.llm.messages import (
     ModelRequest,
     ProviderError,
@@ -26,7 +27,6 @@ from functions.runs.llm.messages import (
     Turn,
 )
 from functions.runs.llm.messages import ModelResponse as Said
-from functions.runs.models import BudgetLedger
 from local import backends
 from mini_agent.data import db, redis_client
 from tests.conftest import Connection, MakeTenant
@@ -134,7 +134,7 @@ def count(admin: Connection, table: str) -> int:
 
 def in_postgres(client: Client) -> BudgetLedger:
     assert client.caller
-    [books] = db.read(client.caller, db.Query("runs/books", {}, BudgetLedger))
+    [books] = db.read(client.caller, db.Query("runs/get_budget_ledger", {}, BudgetLedger))
     return books
 
 
@@ -147,7 +147,7 @@ def in_redis(client: Client, redis: Redis) -> dict[str, str]:
 def assert_the_books_agree(client: Client, redis: Redis) -> None:
     """Used is the same in both, and nothing is held."""
     theirs, ours = in_postgres(client), in_redis(client, redis)
-    assert theirs.under_way == []
+    assert theirs.pending_calls == []
     assert (int(ours["tokens"]), int(ours["nano"])) == (theirs.tokens, int(theirs.usd * 10**9))
     assert (ours["held_tokens"], ours["held_nano"]) == ("0", "0")
     assert not [name for name in ours if ":" in name]
@@ -180,8 +180,7 @@ def test_every_text_that_is_sent_counts_its_bytes_and_every_part_a_little_more()
             )
         ],
     )
-    entry = CatalogueModel("openai", "m", 1000, Decimal("2.5"), Decimal(10))
-    found = budgets.most(Model(), entry, asked, 200)
+    found = budgets.usage_bound(Price(Decimal("2.5"), Decimal(10)), asked, 200)
     parts: list[object] = [
         "instructions",
         "prömptxxx",
@@ -551,7 +550,7 @@ def test_while_redis_is_away_a_run_waits_a_while_and_then_fails(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(budgets, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(budgets, "MAX_WAIT_SECONDS", 0.5)
     limit(admin, tokens_per_day=1_000_000)
     with (
         backends.redis(tmp_path / "redis") as own,
@@ -715,9 +714,9 @@ def use_the_script(client: Redis) -> None:
 def send(path: str, client: Client) -> tuple[int, str]:
     """Run an agent, with patience: a busy machine is no outage."""
     with (
-        patch.object(models, "WAITED_SECONDS", 120),
-        patch.object(budgets, "PEEK_SECONDS", 60),
-        patch.object(budgets, "PATIENCE_SECONDS", 60),
+        patch.object(definitions, "MAX_SYNC_SECONDS", 120),
+        patch.object(budgets, "MAX_CHECK_SECONDS", 60),
+        patch.object(budgets, "MAX_WAIT_SECONDS", 60),
     ):
         answer = client("POST", path, RUN | SMALL | {"timeout_seconds": 120})
     return answer.status, answer.text

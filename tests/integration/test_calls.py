@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from functions.runs.engine.loop import ToolResult
+from functions.runs.definitions import ToolResult
 from functions.runs.llm import credentials
 from functions.runs.tools import http_tool
 from mini_agent.errors import ServiceUnavailable

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -15,7 +14,7 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 from tests.conftest import Connection, MakeTenant
 from tests.databases import configured
-from tests.events import Answer, Context, event
+from tests.events import Answer, Context, event, uuid
 from tests.integration.client import (
     AGENT,
     KNOWN_USE_HEADERS,
@@ -26,7 +25,7 @@ from tests.integration.client import (
     refused_fields,
 )
 
-ID = str(uuid4())
+ID = str(uuid(1))
 JSON = {"Content-Type": "application/json"}
 ROUTES = [
     # method, path, a valid body, the scope it takes, the status for an id that nobody has

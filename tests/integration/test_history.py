@@ -11,7 +11,7 @@ import pytest
 from functions.executions import history
 from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
-from tests.events import Answer
+from tests.events import Answer, uuid
 from tests.integration.client import Client, ids, refused_fields
 
 
@@ -59,7 +59,7 @@ def test_an_unknown_id_is_not_found_and_a_malformed_one_refused(client: Client) 
 
 # ── Filters ──────────────────────────────────────────────────────────────────────────────────────
 
-ANN, BOB = str(uuid4()), str(uuid4())
+ANN, BOB = (f"{name}0000000-0000-4000-8000-000000000000" for name in "ab")
 ENTRIES = {
     # second of the day, agent, model, status
     "a": (1, ANN, "gpt-4", "completed"),
@@ -88,7 +88,7 @@ def entries(admin: Connection, tenant: Caller) -> None:
         ("", "dcba"),
         (f"agent_id={ANN}", "ba"),
         (f"agent_id={ANN.upper()}", "ba"),
-        (f"agent_id={uuid4()}", ""),
+        (f"agent_id={uuid(1)}", ""),
         ("model=gpt-4", "ca"),
         ("model=gpt-5", ""),
         ("status=failed", "cb"),

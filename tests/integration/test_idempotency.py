@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from functions.tools.models import ToolIn
+from functions.tools.models import ToolCreate
 from mini_agent.data import db
 from mini_agent.http import idempotency
 from mini_agent.identity.callers import Caller
@@ -55,7 +55,7 @@ class Made:
         self.name = name
 
 
-ROW = ToolIn(**TOOL).model_dump()
+ROW = ToolCreate(**TOOL).model_dump()
 CREATE = {name: db.Query("tools/create", ROW | {"name": name}, Made) for name in ("a", "b")}
 
 

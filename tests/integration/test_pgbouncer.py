@@ -17,7 +17,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from functions.tools.models import Tool, ToolIn
+from functions.tools.models import Tool, ToolCreate
 from local import backends
 from mini_agent.data import db
 from mini_agent.errors import DuplicateToolName
@@ -71,7 +71,7 @@ def pgbouncer(postgres: backends.Server) -> Iterator[backends.Server]:
                 str(PROGRAM),
                 str(folder / "pgbouncer.ini"),
             ],
-            answers=_answers,
+            is_ready=_answers,
             stop_signal=signal.SIGINT,
             log=folder / "log",
         )
@@ -97,7 +97,7 @@ def _client(socket: str, database: str = "map") -> Connection:
     )
 
 
-ROW = ToolIn(name="tool", description="Search").model_dump()
+ROW = ToolCreate(name="tool", description="Search").model_dump()
 
 
 def use_as(caller: Caller, tool: UUID, rounds: int) -> list[str]:

@@ -15,7 +15,7 @@ import boto3
 import pytest
 
 from functions.runs.llm import providers
-from functions.runs.llm.catalogue import CatalogueModel
+from functions.runs.llm.catalogue import CatalogueModel, Price
 from functions.runs.llm.messages import (
     Model,
     ModelRequest,
@@ -103,7 +103,7 @@ def start(
             "anthropic": {"api_key": KEY, "base_url": fake.url},
             "bedrock": {"region": "eu-west-1", "endpoint_url": fake.url},
         }[request.param]
-        entry = CatalogueModel(request.param, "some-model", 8000, Decimal(1), Decimal(2))
+        entry = CatalogueModel(request.param, "some-model", 8000, Price(Decimal(1), Decimal(2)))
         return Provider(request.param, fake, providers.model(entry, credentials))
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "canary-key-id")

@@ -185,7 +185,7 @@ def test_the_log_of_all_tenants_is_read_in_its_order_too(
     [
         ("tools/get", "tools"),
         ("agents/get", "agents"),
-        ("runs/agent", "agents"),
+        ("runs/get_agent", "agents"),
         ("keys/get", "api_keys"),
         ("executions/get", "executions"),
     ],

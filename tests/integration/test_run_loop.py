@@ -566,13 +566,13 @@ def test_an_owner_comes_back_at_once_and_another_after_the_lease(
     client: Client, agent: dict[str, Any], engine: Engine, admin: Connection
 ) -> None:
     run = queue(client, agent, engine)
-    first = Journal.take(run, "first")
+    first = Journal.claim(run, "first")
     assert first
-    assert Journal.take(run, "second") is None
+    assert Journal.claim(run, "second") is None
     admin.execute("update app.executions set lease_until = now() - interval '1 second'")
-    second = Journal.take(run, "second")
+    second = Journal.claim(run, "second")
     assert second
-    assert Journal.take(run, "first") is None
+    assert Journal.claim(run, "first") is None
     with pytest.raises(LeaseLost):
         first.begin(1, "model", seconds=1)
     second.begin(1, "model", seconds=1)
@@ -629,7 +629,7 @@ def test_a_run_that_is_still_under_way_is_a_conflict(
     path = f"/agents/{agent['id']}/run"
     client("POST", path, RUN, KEY)
     admin.execute("update app.executions set status = 'running', finished_at = null")
-    monkeypatch.setattr("functions.runs.service.REPLAY_SECONDS", 0.2)
+    monkeypatch.setattr("functions.runs.service.MAX_REPLAY_SECONDS", 0.2)
     second = client("POST", path, RUN, KEY)
     assert (second.status, second.error_code) == (409, "IDEMPOTENCY_KEY_IN_USE")
     assert len(model.asked) == 1

@@ -200,7 +200,11 @@ def test_what_may_grow_is_a_plain_string_in_what_clients_read() -> None:
     read = openapi.references([operation["responses"] for _, operation in operations()], DOCUMENT)
     assert [name for name in read if '"enum"' in json.dumps(SCHEMAS[name])] == []
     assert "`waiting_approval`" in SCHEMAS["Execution"]["properties"]["status"]["description"]
-    for model, field in (("RunIn", "model"), ("KeyIn", "scopes"), ("TenantKeyIn", "scopes")):
+    for model, field in (
+        ("RunIn", "model"),
+        ("ApiKeyCreate", "scopes"),
+        ("TenantKeyCreate", "scopes"),
+    ):
         assert '"enum"' not in json.dumps(SCHEMAS[model]["properties"][field])
 
 
@@ -261,18 +265,18 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         if "requestBody" in operation
     }
     assert used == {
-        "ToolIn",
-        "ToolChange",
-        "AgentIn",
-        "AgentChange",
+        "ToolCreate",
+        "ToolUpdate",
+        "AgentCreate",
+        "AgentUpdate",
         "RunIn",
-        "SecretIn",
+        "SecretValue",
         "ApprovalDecision",
-        "KeyIn",
-        "RotationIn",
-        "TenantIn",
-        "TenantChange",
-        "TenantKeyIn",
+        "ApiKeyCreate",
+        "ApiKeyRotate",
+        "TenantCreate",
+        "TenantUpdate",
+        "TenantKeyCreate",
     }
     shown = {"Tool", "Agent", "Run", "Execution", "ApiKey", "NewApiKey", "Tenant", "NewTenant"}
     assert used | shown | {"AuditEntry"} <= schemas

@@ -1,47 +1,41 @@
-"""A run's journal: every step is in Postgres before its call goes out, and again when it is done.
+"""A run's journal: each step is in Postgres before its call goes out, and again when it finishes.
 
-The journal alone says how far a run is. Whoever takes a run reads it, goes on behind the last
-finished step, and is fenced by its attempt: as soon as another has taken the run, or it was
-cancelled, no step begins any more.
+The journal alone says how far a run is. Whoever claims a run reads it and continues behind the last
+finished step. The attempt number fences: once another attempt has claimed the run, or it was
+cancelled, no step begins any more (`docs/decisions/0016-a-runs-journal.md`).
 """
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel
 
+from functions.runs.definitions import AgentDefinition, RunLimits
 from functions.runs.engine import budgets
-from functions.runs.models import (
-    ClaimedRun,
-    Execution,
-    FinishedStep,
-    RunStatus,
-    StartedStep,
-    Step,
-    StepNumber,
-)
+from functions.runs.engine.budgets import UsageBound
+from functions.runs.engine.records import ClaimedRun, FinishedStep, RunState, StartedStep, Step
 from mini_agent.data import db
-from mini_agent.identity.callers import RunCaller
+from mini_agent.errors import TooManyRuns
+from mini_agent.executions import StopReason
+from mini_agent.identity.callers import Caller, RunCaller
 
 LEASE_SECONDS = 90
-"""How long a step may go on without a sign of life, before another owner may take the run."""
-PATIENCE_SECONDS = 3600
-"""How long a queued run may wait to be taken, before the sweep ends it."""
+"""How long a step may take beyond its call before another owner may claim the run."""
+MAX_QUEUE_SECONDS = 3600
+"""How long a run may be queued before the sweep ends it."""
 
-
-class CreatedAt(BaseModel):
-    """When a run began."""
-
-    created_at: datetime
+UNSTORABLE = re.compile(r"\\u0000|\\ud[89a-f]|NaN|Infinity")
 
 
 class LeaseLost(Exception):
-    """The run is over, cancelled, or another attempt's: whoever worked on it stops, at once."""
+    """The run is over, cancelled, or another attempt's: whoever works on it must stop at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +50,36 @@ class StepOutcome:
     cost_usd: Decimal = Decimal(0)
 
     def parameters(self, number: int) -> dict[str, Any]:
-        """Return what `runs/finish_step` takes."""
+        """Return the parameters of `runs/finish_step`."""
         return {
             "number": number,
             "step_status": self.status,
-            "result": _json(self.result),
-            "response": _json(self.response),
+            "result": _jsonb(self.result),
+            "response": _jsonb(self.response),
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cost_usd": self.cost_usd,
         }
 
 
-def beginning(
+def step_parameters(
     number: int,
     kind: str,
-    tool: str | None,
-    arguments: Any,
+    *,
     seconds: float,
-    most: budgets.UsageBound | None = None,
+    tool: str | None = None,
+    arguments: Any = None,
+    bound: UsageBound | None = None,
 ) -> dict[str, Any]:
-    """Return what `runs/begin_step` takes besides the run and its attempt."""
+    """Return the parameters of `runs/start_step`, without the run and its attempt."""
     return {
         "number": number,
         "kind": kind,
         "tool": storable(tool),
-        "arguments": _json(arguments),
+        "arguments": _jsonb(arguments),
         "lease": seconds + LEASE_SECONDS,
-        "reserved_tokens": most.tokens if most else 0,
-        "reserved_usd": most.usd if most else 0,
+        "reserved_tokens": bound.tokens if bound else 0,
+        "reserved_usd": bound.usd if bound else 0,
     }
 
 
@@ -93,135 +88,195 @@ class Journal:
 
     def __init__(self, caller: RunCaller, run: ClaimedRun) -> None:
         self.caller, self.run = caller, run
-        self._reserved: set[int] = set()
-        self._mine = {"id": run.id, "attempt": run.attempt}
+        self._fence = {"id": run.id, "attempt": run.attempt}
+        self._first_step: StartedStep | None = None
+        self._final_step: tuple[int, StepOutcome] | None = None
+        self._reserved_steps: set[int] = set()
 
     @classmethod
-    def take(cls, caller: RunCaller, owner: str) -> "Journal | None":
-        """Return the journal of a run that is the owner's from now on; None if it is not to have.
+    def create(
+        cls,
+        caller: Caller,
+        execution_id: UUID,
+        agent: AgentDefinition,
+        *,
+        model: str,
+        prompt: str,
+        limits: RunLimits,
+        first_call: UsageBound | None,
+        concurrent_runs: int | None,
+    ) -> Self:
+        """Create a run and return its journal.
 
-        An owner that comes back takes its run at once, another only when the lease is over.
+        With `first_call`, the most that its first model call may use, the run is this attempt's,
+        and that step is written with it, so that `begin` costs nothing more. Without, the run is
+        queued for a worker. Raises TooManyRuns where the tenant has `concurrent_runs` already.
         """
-        taken = db.write(
-            caller,
-            db.Query(
-                "runs/take",
-                {"id": caller.execution_id, "owner": owner, "lease": LEASE_SECONDS},
-                ClaimedRun,
-            ),
+        seconds = limits.timeout_seconds
+        queued = first_call is None
+        run = ClaimedRun(
+            id=execution_id,
+            agent_id=agent.id,
+            agent_name=agent.name,
+            model=model,
+            prompt=prompt,
+            definition=agent,
+            limits=limits,
+            background=queued,
+            attempt=0 if queued else 1,
+            seconds_left=seconds,
         )
-        return cls(caller, taken[0]) if taken else None
+        journal = cls(RunCaller(caller.tenant_id, execution_id), run)
+        row = {
+            **run.model_dump(include={"id", "agent_id", "agent_name", "model", "prompt"}),
+            "warning": agent.warning,
+            "background": queued,
+            "definition": Jsonb(agent.model_dump(mode="json")),
+            "limits": Jsonb(limits.model_dump(mode="json")),
+            "owner": f"request {execution_id}",
+            "seconds": seconds,
+            "lease": seconds + LEASE_SECONDS,
+            "ends_in": MAX_QUEUE_SECONDS if queued else seconds + LEASE_SECONDS,
+        }
+        statements: list[db.Query[Any]] = [db.Query("runs/create", row, dict[str, Any])]
+        if concurrent_runs is not None:
+            slot = db.Query("runs/claim_slot", {"concurrent_runs": concurrent_runs}, dict[str, Any])
+            statements.insert(0, slot)
+        if first_call:
+            first = step_parameters(1, "model", seconds=seconds, bound=first_call)
+            statements.append(db.Query("runs/start_step", journal._fence | first, StartedStep))
+        refusals = {"executions_have_room": TooManyRuns(limit=concurrent_runs)}
+        rows = db.write(caller, *statements, refusals=refusals)
+        if first_call:
+            [journal._first_step] = rows
+        return journal
+
+    @classmethod
+    def claim(cls, caller: RunCaller, owner: str) -> Self | None:
+        """Return the journal of a run that is the owner's from now on.
+
+        None if the run is over, or another owner holds its lease. An owner that comes back claims
+        its run at once.
+        """
+        claim = {"id": caller.execution_id, "owner": owner, "lease": LEASE_SECONDS}
+        rows = db.write(caller, db.Query("runs/claim", claim, ClaimedRun))
+        return cls(caller, rows[0]) if rows else None
 
     def steps(self) -> list[Step]:
-        """Return the steps so far, in order."""
-        return db.read(self.caller, db.Query("runs/steps", {"id": self.run.id}, Step))
+        """Return the steps of earlier attempts, in order."""
+        if self._first_step:
+            return []
+        return db.read(self.caller, db.Query("runs/list_steps", {"id": self.run.id}, Step))
 
     def begin(
         self,
         number: int,
         kind: str,
         *,
+        seconds: float,
         tool: str | None = None,
         arguments: Any = None,
-        seconds: float,
-        most: budgets.UsageBound | None = None,
+        bound: UsageBound | None = None,
     ) -> StartedStep:
-        """Write a step down whose call may take so long, and use so much; raises NotOurs.
+        """Write a step whose call may take so long and use so much; raises LeaseLost.
 
-        One that was begun before and not finished is this attempt's from now on.
+        A step that an earlier attempt began and did not finish becomes this attempt's.
         """
-        parameters = beginning(number, kind, tool, arguments, seconds, most)
-        begun: StartedStep = self._expect("runs/begin_step", parameters, StartedStep)
-        return begun
+        if self._first_step and self._first_step.number == number:
+            return self._first_step
+        step = step_parameters(
+            number, kind, seconds=seconds, tool=tool, arguments=arguments, bound=bound
+        )
+        started: StartedStep = self._write("runs/start_step", step, StartedStep)
+        return started
 
-    def reserve(self, begun: StartedStep, most: budgets.UsageBound, seconds: float) -> int:
-        """Hold what a step that is begun may use, till it is finished; return its output tokens.
+    def reserve(self, step: StartedStep, bound: UsageBound, seconds: float) -> int:
+        """Reserve the most that a step may use until it finishes; return its output tokens.
 
-        Raises budget.Refused, budget.Unavailable.
+        Raises BudgetRefused, BudgetUnavailable.
         """
-        if begun.are_there and most.price:
-            self._reserved.add(begun.number)
-        return budgets.reserve(self.caller, begun, most, seconds)
+        if not (step.has_budget and bound.price):
+            return bound.output_tokens
+        self._reserved_steps.add(step.number)
+        return budgets.reserve(self.caller, step, bound, seconds)
 
-    def finish(self, number: int, done: StepOutcome) -> None:
-        """Write a step's end down; raises NotOurs if the run is over by now."""
+    def finish(self, number: int, outcome: StepOutcome) -> None:
+        """Write a step's outcome; raises LeaseLost if the run is over by now."""
         try:
-            now = self._expect("runs/finish_step", done.parameters(number), FinishedStep)
+            step = self._write("runs/finish_step", outcome.parameters(number), FinishedStep)
         except LeaseLost:
-            self._settle(number, done, None)
+            self._settle(number, outcome, None)
             raise
-        self._settle(number, done, now.finished_at)
-        if now.status != "running":
+        self._settle(number, outcome, step.finished_at)
+        if step.status != "running":
             raise LeaseLost
 
-    def _settle(self, number: int, done: StepOutcome, finished_at: datetime | None) -> None:
-        """Let the budgets know of a step's end; None where it may not be this attempt's."""
-        if number not in self._reserved:
-            return
-        self._reserved.remove(number)
-        if finished_at is None:
-            budgets.forget(self.caller)
-            return
-        tokens = done.input_tokens + done.output_tokens
-        budgets.settle(self.caller, number, finished_at, tokens, done.cost_usd)
+    def finish_with_run(self, number: int, outcome: StepOutcome) -> None:
+        """Keep the outcome of the last step, which `end` writes with the run's."""
+        self._final_step = number, outcome
+
+    def end(self, status: str, stop_reason: StopReason, response: str | None = None) -> RunState:
+        """End the run, and with it its last step; return the run's state.
+
+        Changes nothing if the run is over already, or another attempt's.
+        """
+        outcome = {"status": status, "stop_reason": stop_reason, "response": storable(response)}
+        statements: list[db.Query[Any]] = [db.Query("runs/end", self._fence | outcome, RunState)]
+        if self._final_step:
+            number, step = self._final_step
+            finish = self._fence | step.parameters(number)
+            statements.insert(0, db.Query("runs/finish_step", finish, FinishedStep))
+        ended = db.write(self.caller, *statements)
+        if self._final_step:
+            self._settle(*self._final_step, ended[0].finished_at if ended else None)
+        return ended[0] if ended else self.state()
+
+    def state(self) -> RunState:
+        """Return the run's current state."""
+        [state] = db.read(self.caller, db.Query("runs/get", {"id": self.run.id}, RunState))
+        return state
 
     def await_approval(
         self, number: int, *, tool: str, arguments: Any, callback: str, seconds: int
     ) -> None:
-        """Write down that the run waits, and who is to be called back; raises NotOurs."""
-        self._expect(
-            "runs/await_approval",
-            {
-                "number": number,
-                "tool": tool,
-                "arguments": _json(arguments),
-                "callback": callback,
-                "seconds": seconds,
-                "lease": LEASE_SECONDS,
-            },
-            StepNumber,
+        """Write that the run waits, and the callback that wakes it; raises LeaseLost."""
+        approval = {
+            "number": number,
+            "tool": tool,
+            "arguments": _jsonb(arguments),
+            "callback": callback,
+            "seconds": seconds,
+            "lease": LEASE_SECONDS,
+        }
+        self._write("runs/await_approval", approval, dict[str, Any])
+
+    def hand_over(self, limits: RunLimits) -> None:
+        """Queue the run for a worker, with the caps of the background; raises LeaseLost."""
+        caps = Jsonb(limits.model_dump(mode="json"))
+        self._write(
+            "runs/hand_over", {"limits": caps, "ends_in": MAX_QUEUE_SECONDS}, dict[str, Any]
         )
 
-    def hand_over(self, limits: Mapping[str, Any]) -> None:
-        """Queue the run for whoever takes it next, with new caps; raises NotOurs."""
-        self._expect(
-            "runs/hand_over", {"limits": Jsonb(limits), "patience": PATIENCE_SECONDS}, RunStatus
-        )
+    def abandon(self) -> None:
+        """End the run unless a worker has claimed it: no worker could be started."""
+        db.write(self.caller, db.Query("runs/abandon", {"id": self.run.id}, dict[str, Any]))
 
-    def end(
-        self,
-        status: str,
-        stop_reason: str,
-        response: str | None,
-        last: tuple[int, StepOutcome] | None = None,
-    ) -> Execution:
-        """End the run, and with it its last step; return the run as it is then.
-
-        It is unchanged if it was over already, or is another attempt's.
-        """
-        outcome = {"status": status, "stop_reason": stop_reason, "response": response}
-        statements: list[db.Query[Any]] = [
-            db.Query("runs/end", self._mine | storable(outcome), Execution)
-        ]
-        if last:
-            number, done = last
-            finishing = {**self._mine, **done.parameters(number)}
-            statements.insert(0, db.Query("runs/finish_step", finishing, FinishedStep))
-        ended = db.write(self.caller, *statements)
-        if last:
-            self._settle(*last, ended[0].finished_at if ended else None)
-        return ended[0] if ended else self.execution()
-
-    def execution(self) -> Execution:
-        """Return the run as it is now."""
-        [execution] = db.read(self.caller, db.Query("runs/get", {"id": self.run.id}, Execution))
-        return execution
-
-    def _expect(self, query: str, parameters: Mapping[str, Any], row: type[Any]) -> Any:
-        rows = db.write(self.caller, db.Query(query, {**self._mine, **parameters}, row))
+    def _write(self, query: str, parameters: Mapping[str, Any], row: type[Any]) -> Any:
+        rows = db.write(self.caller, db.Query(query, {**self._fence, **parameters}, row))
         if not rows:
             raise LeaseLost
         return rows[0]
+
+    def _settle(self, number: int, outcome: StepOutcome, finished_at: datetime | None) -> None:
+        """Settle a step's reservation; `finished_at` is None if another attempt may have it."""
+        if number not in self._reserved_steps:
+            return
+        self._reserved_steps.remove(number)
+        if finished_at is None:
+            budgets.drop_ledger(self.caller)
+            return
+        tokens = outcome.input_tokens + outcome.output_tokens
+        budgets.settle(self.caller, number, finished_at, tokens, outcome.cost_usd)
 
 
 def storable(value: Any) -> Any:
@@ -238,5 +293,10 @@ def storable(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> Jsonb | None:
-    return None if value is None else Jsonb(storable(value))
+def _jsonb(value: Any) -> Jsonb | None:
+    if value is None:
+        return None
+    text = json.dumps(value)
+    if UNSTORABLE.search(text):
+        text = json.dumps(storable(value))
+    return Jsonb(value, dumps=lambda _: text)

@@ -3,16 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-ProviderErrorReason = Literal[
-    "rate_limited",
-    "provider_unavailable",
-    "timeout",
-    "credentials_refused",
-    "bad_answer",
-    "output_too_large",
-    "request_refused",
-]
-"""Why a model did not answer."""
+from functions.runs.llm.catalogue import Price
+from mini_agent.executions import ProviderStopReason
+
+ProviderErrorReason = Literal[ProviderStopReason, "timeout", "output_too_large"]
+"""Why a model did not answer; the run stops for this reason."""
 
 FinishReason = Literal["stop", "tool_calls", "length", "refusal"]
 
@@ -90,6 +85,10 @@ class ProviderError(Exception):
 
 class Model(Protocol):
     """A model of some provider, ready to be asked."""
+
+    @property
+    def price(self) -> Price | None:
+        """What its tokens cost; None for a model that is free."""
 
     def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
         """Return its next answer of at most so many tokens, within so many seconds.

@@ -11,6 +11,8 @@ EXCERPT = 200  # characters of the prompt that the mock repeats
 class MockModel:
     """A model that calls no tool and gives the same agent, prompt and model the same text."""
 
+    price = None
+
     def __init__(
         self, agent_id: UUID, name: str, role: str, tool_names: list[str], model: str
     ) -> None:

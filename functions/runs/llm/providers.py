@@ -71,6 +71,7 @@ class ProviderModel:
 
     def __init__(self, entry: CatalogueModel, credentials: Mapping[str, Any]) -> None:
         self._entry, self._credentials = entry, credentials
+        self.price = entry.price
 
     def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
         """Return the next answer; raises ProviderError."""

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 from pydantic import BaseModel
 
-from functions.runs.engine.loop import ToolResult
+from functions.runs.definitions import ToolResult
 from functions.runs.tools import egress
 
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.-]{1,64})\}")

@@ -1,10 +1,9 @@
-"""What a run's tools do when they are called."""
+"""What happens when a run calls a tool of its agent."""
 
 from typing import Any
 
-from functions.runs.engine.loop import ToolResult
-from functions.runs.llm import credentials
-from functions.runs.models import ToolToRun
+from functions.runs import tenant_secrets
+from functions.runs.definitions import ToolDefinition, ToolResult
 from functions.runs.tools import http_tool
 from mini_agent.data.encryption import DecryptionFailed
 from mini_agent.errors import ServiceUnavailable
@@ -16,14 +15,14 @@ NO_SECRETS = "The tool was not called. The secrets that it needs cannot be read 
 
 
 def call(
-    caller: RunCaller, tool: ToolToRun, arguments: dict[str, Any], seconds: float
+    caller: RunCaller, tool: ToolDefinition, arguments: dict[str, Any], seconds: float
 ) -> ToolResult:
-    """Call a tool within so many seconds; whatever goes wrong is told, not raised."""
+    """Call a tool within so many seconds; a failure is a result, not an exception."""
     if tool.endpoint is None:
         return ToolResult(ok=False, content=NO_ENDPOINT)
     endpoint = http_tool.Endpoint.model_validate(tool.endpoint)
     try:
-        secrets = credentials.secrets(caller, http_tool.secrets_named(endpoint))
+        secrets = tenant_secrets.load(caller, http_tool.secrets_named(endpoint))
     except (DecryptionFailed, ServiceUnavailable):
         return ToolResult(ok=False, content=NO_SECRETS)
     return http_tool.call(

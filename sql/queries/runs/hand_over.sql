@@ -7,6 +7,6 @@ set status = 'queued',
     lease_until = null,
     waiting_since = now(),
     limits = %(limits)s,
-    ends_by = now() + make_interval(secs => %(patience)s)
+    ends_by = now() + make_interval(secs => %(ends_in)s)
 where id = %(id)s and attempt = %(attempt)s and status = 'running'
 returning status

@@ -99,6 +99,13 @@ def write(
         raise (refusal or error) from error
 
 
+def first(rows: list[Row], missing: ApiError) -> Row:
+    """Return the first of the rows; raises `missing` where there is none."""
+    if not rows:
+        raise missing
+    return rows[0]
+
+
 def after_commit(work: Callable[[], object]) -> None:
     """Do what must not precede the effect: now, or once the open transaction has committed."""
     if transaction := Transaction.current():
@@ -173,12 +180,12 @@ class Transaction:
         return rows
 
     def commit(self, caller: Caller | RunCaller, *statements: Query[Row]) -> list[Row]:
-        """Run the transaction's last statements and COMMIT; return the last one's rows."""
-        rows: list[Row] = self.run(caller, *statements, commit=True)[-1]
+        """Run the transaction's last statements, if any, and COMMIT; return the last one's rows."""
+        rows: list[list[Row]] = self.run(caller, *statements, commit=True)
         self._conn = None
         for work in self.after_commit:
             work()
-        return rows
+        return rows[-1] if rows else []
 
 
 def _send(

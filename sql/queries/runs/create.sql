@@ -11,5 +11,5 @@ select %(id)s, %(agent_id)s, %(agent_name)s, %(model)s, %(prompt)s, %(warning)s,
        case when not %(background)s then now() + make_interval(secs => %(lease)s) end,
        case when not %(background)s then now() end,
        case when not %(background)s then now() + make_interval(secs => %(seconds)s) end,
-       now() + make_interval(secs => %(patience)s)
+       now() + make_interval(secs => %(ends_in)s)
 returning created_at

@@ -19,5 +19,5 @@ where id = %(id)s
   and status in ('queued', 'running', 'waiting_approval')
   and (owner is null or owner = %(owner)s or lease_until is null or lease_until < now())
 returning id, agent_id, agent_name, model, prompt, definition, limits, background, attempt, crashes,
-          input_tokens, output_tokens, cost_usd, steps,
+          input_tokens, output_tokens, cost_usd,
           extract(epoch from deadline - now())::double precision as seconds_left

@@ -28,6 +28,6 @@ select t.tokens_per_day, t.spend_per_month_usd, t.budgeted_since, now() as now,
           and s.status = 'running'
           and s.started_at > now() - interval '1 day'
           and s.reserved_tokens > 0
-          and e.lease_until > now()) as under_way
+          and e.lease_until > now()) as pending_calls
 from app.tenants t
 where t.id = app.tenant_id()
