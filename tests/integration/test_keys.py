@@ -1,4 +1,4 @@
-"""Keys that a tenant manages itself: creation, revocation and lists, through the Lambda handlers."""
+"""Keys that a tenant manages itself: creation, revocation and lists."""
 
 from datetime import timedelta
 from uuid import uuid4
