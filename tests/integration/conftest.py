@@ -1,11 +1,13 @@
-"""Clients of two tenants and of an operator, and what the functions log."""
+"""Clients of two tenants and of an operator, Redis, and what the functions log."""
 
 from collections.abc import Iterator
 from io import StringIO
 from logging import StreamHandler
 
 import pytest
+from redis import Redis
 
+from local import backends
 from mini_agent.identity.callers import Caller
 from mini_agent.telemetry import logger
 from tests.integration.client import Client
@@ -24,6 +26,12 @@ def other(stranger: Caller) -> Client:
 @pytest.fixture
 def operating(operator: Caller) -> Client:
     return Client(operator)
+
+
+@pytest.fixture(scope="session")
+def redis(redis_server: backends.Server) -> Iterator[Redis]:
+    with Redis(unix_socket_path=redis_server.socket) as client:
+        yield client
 
 
 @pytest.fixture
