@@ -163,7 +163,9 @@ class NewTenant(Tenant):
 
 
 Scope = Annotated[
-    str, api_keys.among(api_keys.SCOPES), Field(json_schema_extra={"enum": [*api_keys.SCOPES]})
+    str,
+    api_keys.among(api_keys.SCOPES),
+    Field(json_schema_extra={"x-extensible-enum": [*api_keys.SCOPES]}),
 ]
 
 

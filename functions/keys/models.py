@@ -12,7 +12,9 @@ from mini_agent.identity.api_keys import Days
 ALL_SCOPES = (*api_keys.SCOPES, api_keys.OPERATOR_SCOPE)
 MAX_OVERLAP_SECONDS = 7 * 24 * 60 * 60
 
-Scope = Annotated[str, api_keys.among(ALL_SCOPES), Field(json_schema_extra={"enum": [*ALL_SCOPES]})]
+Scope = Annotated[
+    str, api_keys.among(ALL_SCOPES), Field(json_schema_extra={"x-extensible-enum": [*ALL_SCOPES]})
+]
 
 
 class ApiKeyCreate(BaseModel):
