@@ -578,7 +578,7 @@ def test_a_secret_that_was_sealed_for_something_else_is_not_sent(
         "key": (tenant.tenant_id, "search"),
     }
     admin.execute(
-        "update app.secrets set sealed = (select sealed from app.secrets"
+        "update app.secrets set ciphertext = (select ciphertext from app.secrets"
         " where (tenant_id, name) = (%s, %s)) where (tenant_id, name) = (%s, 'search')",
         (*source[moved], tenant.tenant_id),
     )
