@@ -12,8 +12,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from functions.runs import tenant_secrets
 from functions.runs.definitions import ToolResult
-from functions.runs.llm import credentials
 from functions.runs.tools import http_tool
 from mini_agent.errors import ServiceUnavailable
 from mini_agent.identity.callers import Caller
@@ -596,7 +596,7 @@ def test_without_the_keys_service_a_tool_that_needs_a_secret_is_not_called(
     def away(*_: object) -> dict[str, str]:
         raise ServiceUnavailable
 
-    monkeypatch.setattr(credentials, "secrets", away)
+    monkeypatch.setattr(tenant_secrets, "load", away)
     run = client.run(agent(client, web.url, headers=HEADERS))
     assert (run["status"], web.seen) == ("completed", [])
     assert heard(model) == "The tool was not called. The secrets that it needs cannot be read now."
