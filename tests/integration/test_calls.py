@@ -14,6 +14,7 @@ import pytest
 
 from functions.runs import tenant_secrets
 from functions.runs.definitions import ToolResult
+from functions.runs.llm import credentials
 from functions.runs.tools import http_tool
 from mini_agent.errors import ServiceUnavailable
 from mini_agent.identity.callers import Caller
