@@ -1,4 +1,4 @@
-"""Many sandboxes at work at the same moment, each a process of its own."""
+"""Many sandboxes at the same moment, each a process of its own."""
 
 import asyncio
 import multiprocessing
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 PRELOADED = [
-    *("tests.integration.running", "functions.tools.app", "functions.runs.app"),
-    *("functions.runs.llm.providers", "hypothesis", "openai", "pydantic_ai.direct"),
-    *("pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
+    *("tests.conftest", "tests.fakes", "tests.integration.running", "tests.integration.sandboxes"),
+    *("functions.tools.app", "functions.runs.app", "functions.runs.llm.providers", "hypothesis"),
+    *("anyio._backends._asyncio", "genai_prices.data", "openai.resources.chat"),
+    *("pydantic_ai.direct", "pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
 ]
-"""What a sandbox has imported when it begins; one list, since all tests share the fork server."""
+"""What the fork server imports, so that no sandbox has to; all tests share the server."""
 LONGEST_SECONDS = 120
 
 
@@ -33,9 +34,9 @@ def at_once(
     send: Callable[[Client], R],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[R]:
-    """Return what `send` returned in so many sandboxes, which all called it at one moment.
+    """Call `send` in so many sandboxes at the same moment, and return what it returned in each.
 
-    It is a function of a module, or a partial of one. `meanwhile` is done here.
+    `send` is a module's function, or a partial of one. `meanwhile` is called here.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
