@@ -13,6 +13,7 @@ import pytest
 from mini_agent.identity.callers import Caller
 from tests.databases import configured
 from tests.integration.client import Client
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue  # generic for the type checker alone
@@ -50,14 +51,18 @@ def at_once(
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         for process in processes:
             process.start()
-    together.wait(LONGEST_SECONDS)
-    meanwhile()
-    got = [answers.get(timeout=LONGEST_SECONDS) for _ in processes]
-    for process in processes:
-        process.join(LONGEST_SECONDS)
-        assert process.exitcode == 0
-    answers.close()
-    return got
+    try:
+        together.wait(LONGEST_SECONDS)
+        meanwhile()
+        returned = [answers.get(timeout=LONGEST_SECONDS) for _ in processes]
+        for process in processes:
+            process.join(LONGEST_SECONDS)
+            assert process.exitcode == 0
+    finally:
+        for process in processes:
+            process.kill()
+        answers.close()
+    return returned
 
 
 def _sandbox(
@@ -71,7 +76,7 @@ def _sandbox(
     asyncio.set_event_loop(asyncio.new_event_loop())  # the first one is the fork server's
     with configured():
         client = Client(caller)
-        while client("GET", "/tools").status != 200:  # a busy machine connects slowly
-            pass
+        # A busy machine connects slowly.
+        until(lambda: client("GET", "/tools").status == 200, LONGEST_SECONDS)
         together.wait(LONGEST_SECONDS)
         answers.put(send(client))
