@@ -151,8 +151,8 @@ def start_stack(tmp_path: Path) -> Iterator[StartStack]:
     """Starts platforms of a test's own: `start_stack(*options, data=folder)`."""
     stacks = []
 
-    def begin(*options: str, data: Path = tmp_path) -> LocalStack:
-        stacks.append(start(data, *options))
+    def begin(*options: str, data: Path = tmp_path, **environment: str) -> LocalStack:
+        stacks.append(start(data, *options, **environment))
         return stacks[-1]
 
     yield begin

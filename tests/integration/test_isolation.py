@@ -103,9 +103,10 @@ def places(document: dict[str, Any]) -> Iterator[Place]:
     schemas = document["components"]["schemas"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if "security" not in operation or path.startswith(OPERATORS):
+            if not operation["security"] or path.startswith(OPERATORS):
                 continue
-            names = [parameter["name"] for parameter in operation.get("parameters", [])]
+            parameters = operation.get("parameters", [])
+            names = [openapi.resolve(parameter, document)["name"] for parameter in parameters]
             if "requestBody" in operation:
                 [content] = operation["requestBody"]["content"].values()
                 body = schemas[content["schema"]["$ref"].rpartition("/")[2]]
