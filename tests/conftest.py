@@ -25,10 +25,11 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
 
+pytest_plugins = ["tests.scheduling"]
 Connection = psycopg.Connection[tuple[Any, ...]]
 TABLES = (
     "app.execution_steps, app.executions, app.idempotency_keys, app.secrets, app.agent_tools,"
-    " app.agents, app.tools, app.usage_kept, app.audit_log, app.api_keys, app.tenants"
+    " app.agents, app.tools, app.daily_usage, app.audit_log, app.api_keys, app.tenants"
 )
 
 

@@ -21,7 +21,7 @@ def used(admin: Connection, tenant: Caller, model: str, at: datetime, cost: str)
 
 def kept(admin: Connection, tenant: Caller, model: str, at: datetime, cost: str) -> None:
     admin.execute(
-        "insert into app.usage_kept values (%s, %s, %s, %s, 'Ann', 10, 30, 20, %s)",
+        "insert into app.daily_usage values (%s, %s, %s, %s, 'Ann', 10, 30, 20, %s)",
         (tenant.tenant_id, at.date(), model, uuid4(), cost),
     )
 

@@ -82,9 +82,9 @@ def secrets(actors: Actors) -> None:
     [(action, name, before, after)] = told
     assert (action, name, before) == ("secret.created", "s", None)
     assert after
-    assert (after["name"], after["sealed"]) == ("s", "***")
+    assert (after["name"], after["ciphertext"]) == ("s", "***")
     _, told = actors.does("PUT", "/secrets/s", {"value": f"{SECRET} too"})
-    assert told == [("secret.updated", "s", {"sealed": "***"}, {"sealed": "***"})]
+    assert told == [("secret.updated", "s", {"ciphertext": "***"}, {"ciphertext": "***"})]
     _, told = actors.does("DELETE", "/secrets/s")
     assert told == [("secret.deleted", "s", after, None)]
 
@@ -243,7 +243,7 @@ def test_without_its_trigger_a_change_would_be_missed(
 
 TRIGGERS = """
     select c.relname || '.' || t.tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid
-    where t.tgfoid in ('app.audit'::regproc, 'app.audit_agent_tools'::regproc)
+    where t.tgfoid in ('app.add_audit_entry'::regproc, 'app.add_agent_tools_audit_entry'::regproc)
 """
 
 
@@ -322,7 +322,7 @@ def test_what_must_not_be_told_is_nowhere_in_the_log(actors: Actors) -> None:
         untold
         for (untold,) in actors.admin.execute(
             "select encode(digest, 'hex') from app.api_keys"
-            " union all select encode(sealed, 'hex') from app.secrets"
+            " union all select encode(ciphertext, 'hex') from app.secrets"
         )
     ]
     assert len(untold) >= 5

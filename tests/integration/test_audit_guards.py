@@ -47,8 +47,8 @@ NOT_AUDITED = {
     "execution_steps INSERT": "so it does of steps",
     "idempotency_keys INSERT": "answers, of changes that are told",
     "idempotency_keys UPDATE": "the same",
-    "usage_kept INSERT": "what the sweep keeps of history",
-    "usage_kept UPDATE": "the same",
+    "daily_usage INSERT": "what the sweep keeps of history",
+    "daily_usage UPDATE": "the same",
     "audit_log INSERT": "the log",
 }
 UNAUDITED = """
@@ -64,7 +64,8 @@ UNAUDITED = """
       and not exists (
           select from pg_trigger t
           where t.tgrelid = c.oid and t.tgtype & p.bit > 0 and t.tgenabled = 'O'
-            and t.tgfoid in ('app.audit'::regproc, 'app.audit_agent_tools'::regproc))
+            and t.tgfoid in ('app.add_audit_entry'::regproc,
+                             'app.add_agent_tools_audit_entry'::regproc))
 """
 
 

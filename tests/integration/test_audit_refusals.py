@@ -118,7 +118,7 @@ def test_a_refusal_that_cannot_be_noted_is_the_same_refusal(
 ) -> None:
     asked = ("POST", f"/agents/{uuid(1)}/run", RUN)
     noted = client(*asked)
-    signature = "app.note_refusal(uuid, text, text, text, jsonb)"
+    signature = "app.log_refusal(uuid, text, text, text, jsonb)"
     admin.execute(f"revoke execute on function {signature} from map_api".encode())
     try:
         answer = client(*asked)
@@ -160,7 +160,7 @@ def test_20_are_noted_however_many_try_at_once(
     def attempt(conn: Connection) -> None:
         conn.execute("select app.enter_tenant(%s, %s)", (tenant.tenant_id, tenant.key_id))
         conn.execute(
-            "select app.note_refusal(%s, 'access.refused', 'route', 'r', '{}')",
+            "select app.log_refusal(%s, 'access.refused', 'route', 'r', '{}')",
             (tenant.tenant_id,),
         )
 
@@ -244,7 +244,7 @@ def test_a_key_that_is_good_again_by_then_is_not_noted(
     make_tenant(key=KEY)
     with connect(postgres, "map_authorizer") as conn:
         digests = admin.execute("select array_agg(digest) from app.api_keys").fetchone()
-        conn.execute("select app.note_refused_key(%s, '', '')", digests)
+        conn.execute("select app.log_refused_key(%s, '', '')", digests)
     assert refusals(admin) == 0
 
 
@@ -261,7 +261,7 @@ def test_a_refused_key_that_cannot_be_noted_is_refused_all_the_same(
 ) -> None:
     make_tenant(key=KEY)
     admin.execute("update app.api_keys set revoked_at = now()")
-    signature = "app.note_refused_key(bytea[], text, text)"
+    signature = "app.log_refused_key(bytea[], text, text)"
     admin.execute(f"revoke execute on function {signature} from map_authorizer".encode())
     try:
         assert effect(send(KEY)) == "Deny"

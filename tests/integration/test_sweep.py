@@ -47,7 +47,7 @@ def test_runs_go_with_their_steps_when_their_tenant_keeps_them_no_longer_and_no_
     assert count(admin, "execution_steps", tenant) == 2 * 3
     assert count(admin, "executions", stranger) == 1
     assert count(admin, "execution_steps", stranger) == 3
-    assert count(admin, "usage_kept", stranger) == 0
+    assert count(admin, "daily_usage", stranger) == 0
 
 
 def test_usage_is_the_same_before_and_after_retention_deletes_runs(
@@ -95,7 +95,7 @@ def test_while_old_runs_are_deleted_nobody_waits_who_works_with_new_ones(
     keep(admin, tenant, 7)
     with connect(postgres, "map_sweeper") as sweeper, connect(postgres, "map_api") as api:
         with sweeper.transaction():
-            assert sweeper.execute("select app.retire(5)").fetchone() == (5,)
+            assert sweeper.execute("select app.delete_old_runs(5)").fetchone() == (5,)
             with api.transaction():
                 api.execute("set local lock_timeout = '50ms'")
                 enter(api, tenant)
@@ -114,7 +114,7 @@ def test_while_old_runs_are_deleted_nobody_waits_who_works_with_new_ones(
                 " limit 2 for update"
             )
             sweeper.execute("set lock_timeout = '50ms'")
-            assert sweeper.execute("select app.retire(5)").fetchone() == (3,)
+            assert sweeper.execute("select app.delete_old_runs(5)").fetchone() == (3,)
 
 
 # ── The parts together ───────────────────────────────────────────────────────────────────────────
@@ -136,7 +136,7 @@ def test_a_part_that_fails_stops_no_other_and_makes_the_function_fail(
     add_runs(admin, tenant, ago(100))
     keep(admin, tenant, 7)
     let_go(admin, stranger)
-    right: LiteralString = "execute on function app.retire(integer)"
+    right: LiteralString = "execute on function app.delete_old_runs(integer)"
     admin.execute(f"revoke {right} from map_sweeper")
     try:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -160,7 +160,7 @@ def test_a_part_with_much_to_do_leaves_the_others_their_turn_and_all_end_in_time
     monkeypatch.setattr(service, "SECONDS", 0.5)
     admin.execute(
         "insert into app.executions"
-        " (tenant_id, agent_id, agent_name, model, prompt, status, created_at, ends_by)"
+        " (tenant_id, agent_id, agent_name, model, prompt, status, created_at, expires_at)"
         " select t, gen_random_uuid(), 'Ann', 'gpt-4o', '?', s,"
         "        now() - interval '100 days', now() - interval '1 day'"
         " from unnest(%s::uuid[]) t, unnest(array['running', 'completed']) s,"

@@ -72,7 +72,7 @@ def test_a_use_while_the_sweep_is_at_it_is_noted_by_the_next(
     assert last_use(admin, tenant) == after.time
 
 
-NOTE = queries.load("sweep/note_use")
+NOTE = queries.load("sweep/record_key_use")
 
 
 def test_a_use_becomes_no_earlier_in_whatever_order_uses_come(

@@ -47,11 +47,11 @@ FILL = """
     select %(id)s, e.id, n, 'model', 'completed', 1,
            jsonb_build_object('content', repeat(md5(n::text), 40)), '{}'
     from app.executions e, generate_series(1, 2) n where e.tenant_id = %(id)s;
-    insert into app.secrets (tenant_id, name, sealed)
+    insert into app.secrets (tenant_id, name, ciphertext)
     select %(id)s, 'secret ' || n, '' from generate_series(1, 1000) n;
     insert into app.idempotency_keys (tenant_id, route, key, fingerprint, body)
     select %(id)s, 'POST /tools', n::text, '', repeat('body ', 100) from generate_series(1, 4000) n;
-    insert into app.usage_kept
+    insert into app.daily_usage
     select %(id)s, date '2020-01-01' + n, 'gpt-4o', gen_random_uuid(), 'agent', 1, 1, 1, 1
     from generate_series(1, 4000) n;
     insert into app.audit_log (tenant_id, action, target_type, target_id, after)
@@ -206,13 +206,13 @@ def test_a_tenant_that_is_brought_back_in_time_loses_nothing_more(
         admin.execute(b"set lock_timeout = '50ms'")
         try:
             with sweeper.transaction(force_rollback=True):
-                assert sweeper.execute("select app.purge(1)").fetchone() == (1,)
+                assert sweeper.execute("select app.purge_tenant(1)").fetchone() == (1,)
                 with pytest.raises(psycopg.errors.LockNotAvailable):  # it waits for the batch
                     admin.execute(back.encode())
         finally:
             admin.execute(b"reset lock_timeout")
         admin.execute(back.encode())
-        assert sweeper.execute("select app.purge(1)").fetchone() == (0,)
+        assert sweeper.execute("select app.purge_tenant(1)").fetchone() == (0,)
     assert count(admin, "api_keys", tenant) == 1
     assert count(admin, "audit_log", operator) == 0
 
@@ -223,10 +223,10 @@ def test_tenants_go_one_after_the_other_and_two_sweeps_at_once_do_not_wait_for_e
     for _ in range(3):
         let_go(admin, make_tenant())
     with connect(postgres, "map_sweeper") as one, one.transaction():
-        assert one.execute("select app.purge(10)").fetchone() == (2,)
+        assert one.execute("select app.purge_tenant(10)").fetchone() == (2,)
         with connect(postgres, "map_sweeper") as other:
             other.execute("set lock_timeout = '50ms'")
-            counts = [other.execute("select app.purge(10)").fetchone() for _ in range(3)]
+            counts = [other.execute("select app.purge_tenant(10)").fetchone() for _ in range(3)]
     assert counts == [(2,), (2,), (0,)]
     assert admin.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
     assert count(admin, "audit_log", operator) == 3
