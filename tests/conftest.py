@@ -29,7 +29,7 @@ pytest_plugins = ["tests.scheduling"]
 Connection = databases.Connection
 TABLES = (
     "app.execution_steps, app.executions, app.idempotency_keys, app.secrets, app.agent_tools,"
-    " app.agents, app.tools, app.usage_kept, app.audit_log, app.api_keys, app.tenants"
+    " app.agents, app.tools, app.daily_usage, app.audit_log, app.api_keys, app.tenants"
 )
 
 

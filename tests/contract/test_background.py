@@ -20,7 +20,7 @@ from tests.waiting import until
 PROVIDER_KEY = "sk-canary-9d1f4c"
 SECRET = "canary-secret-71b2ce"
 PROMPT = "canary-prompt-e05a88"
-TIMES = ("created_at", "started_at", "waiting_since", "deadline", "ends_by")
+TIMES = ("created_at", "started_at", "waiting_since", "deadline", "expires_at")
 
 # Holds runs where they write: before a step begins, and when its call is over but not yet noted.
 HOLDS = """

@@ -417,7 +417,7 @@ def used(admin: Connection, tenant: Caller, model: str, at: datetime, cost: str)
 
 def kept(admin: Connection, tenant: Caller, model: str, at: datetime, cost: str) -> None:
     admin.execute(
-        "insert into app.usage_kept values (%s, %s, %s, %s, 'Ann', 10, 30, 20, %s)",
+        "insert into app.daily_usage values (%s, %s, %s, %s, 'Ann', 10, 30, 20, %s)",
         (tenant.tenant_id, at.date(), model, uuid4(), cost),
     )
 
@@ -625,7 +625,7 @@ def vars_of(caller: Caller) -> dict[str, Any]:
         "select definition from app.executions",
         "select * from app.executions",
         "select from app.execution_steps",
-        "select sealed from app.secrets",
+        "select ciphertext from app.secrets",
         "select name from app.secrets",
         "select digest from app.api_keys",
         "select * from app.api_keys",
@@ -658,7 +658,7 @@ def test_without_being_entered_as_operator_its_role_sees_no_tenant(
     postgres: backends.Server, operator: Caller, tenant: Caller
 ) -> None:
     with connect(postgres, "map_operator") as conn, conn.transaction():
-        for table in ("tenants", "api_keys", "executions", "usage_kept", "audit_log"):
+        for table in ("tenants", "api_keys", "executions", "daily_usage", "audit_log"):
             assert conn.execute(f"select from app.{table}").rowcount == 0
         conn.execute(*operator.entry_statement())
         assert conn.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
@@ -677,7 +677,7 @@ def test_who_is_no_operator_does_not_enter_as_one(
 def test_a_tenants_key_cannot_be_given_the_operators_scope(
     as_operator: Connection, tenant: Caller
 ) -> None:
-    with pytest.raises(psycopg.errors.CheckViolation, match="operators_are_the_platforms"):
+    with pytest.raises(psycopg.errors.CheckViolation, match="operators_of_platform"):
         as_operator.execute(
             "insert into app.api_keys (tenant_id, name, digest, pepper_version, prefix, last_four,"
             " scopes) values (%s, 'k', sha256('k'), 1, 'p', 'f', '{platform:admin}')",

@@ -167,9 +167,9 @@ def secrets(actors: Actors) -> None:
     [(action, name, before, after)] = told
     assert (action, name, before) == ("secret.created", "s", None)
     assert after
-    assert (after["name"], after["sealed"]) == ("s", "***")
+    assert (after["name"], after["ciphertext"]) == ("s", "***")
     _, told = actors.does("PUT", "/secrets/s", {"value": f"{SECRET} too"})
-    assert told == [("secret.updated", "s", {"sealed": "***"}, {"sealed": "***"})]
+    assert told == [("secret.updated", "s", {"ciphertext": "***"}, {"ciphertext": "***"})]
     _, told = actors.does("DELETE", "/secrets/s")
     assert told == [("secret.deleted", "s", after, None)]
 
@@ -328,7 +328,7 @@ def test_without_its_trigger_a_change_would_be_missed(
 
 TRIGGERS = """
     select c.relname || '.' || t.tgname from pg_trigger t join pg_class c on c.oid = t.tgrelid
-    where t.tgfoid in ('app.audit'::regproc, 'app.audit_agent_tools'::regproc)
+    where t.tgfoid in ('app.add_audit_entry'::regproc, 'app.add_agent_tools_audit_entry'::regproc)
 """
 
 
@@ -407,7 +407,7 @@ def test_what_must_not_be_told_is_nowhere_in_the_log(actors: Actors) -> None:
         untold
         for (untold,) in actors.admin.execute(
             "select encode(digest, 'hex') from app.api_keys"
-            " union all select encode(sealed, 'hex') from app.secrets"
+            " union all select encode(ciphertext, 'hex') from app.secrets"
         )
     ]
     assert len(untold) >= 5
@@ -456,8 +456,8 @@ NOT_AUDITED = {
     "execution_steps INSERT": "so it does of steps",
     "idempotency_keys INSERT": "answers, of changes that are told",
     "idempotency_keys UPDATE": "the same",
-    "usage_kept INSERT": "what the sweep keeps of history",
-    "usage_kept UPDATE": "the same",
+    "daily_usage INSERT": "what the sweep keeps of history",
+    "daily_usage UPDATE": "the same",
     "audit_log INSERT": "the log",
 }
 UNAUDITED = """
@@ -473,7 +473,8 @@ UNAUDITED = """
       and not exists (
           select from pg_trigger t
           where t.tgrelid = c.oid and t.tgtype & p.bit > 0 and t.tgenabled = 'O'
-            and t.tgfoid in ('app.audit'::regproc, 'app.audit_agent_tools'::regproc))
+            and t.tgfoid in ('app.add_audit_entry'::regproc,
+                             'app.add_agent_tools_audit_entry'::regproc))
 """
 
 
@@ -733,7 +734,7 @@ def test_a_refusal_that_cannot_be_noted_is_the_same_refusal(
 ) -> None:
     asked = ("POST", f"/agents/{uuid(1)}/run", RUN)
     noted = client(*asked)
-    signature = "app.note_refusal(uuid, text, text, text, jsonb)"
+    signature = "app.log_refusal(uuid, text, text, text, jsonb)"
     admin.execute(f"revoke execute on function {signature} from map_api".encode())
     try:
         answer = client(*asked)
@@ -775,7 +776,7 @@ def test_20_are_noted_however_many_try_at_once(
     def attempt(conn: Connection) -> None:
         conn.execute("select app.enter_tenant(%s, %s)", (tenant.tenant_id, tenant.key_id))
         conn.execute(
-            "select app.note_refusal(%s, 'access.refused', 'route', 'r', '{}')",
+            "select app.log_refusal(%s, 'access.refused', 'route', 'r', '{}')",
             (tenant.tenant_id,),
         )
 
@@ -861,7 +862,7 @@ def test_a_key_that_is_good_again_by_then_is_not_noted(
     make_tenant(key=KEY)
     with connect(postgres, "map_authorizer") as conn:
         digests = admin.execute("select array_agg(digest) from app.api_keys").fetchone()
-        conn.execute("select app.note_refused_key(%s, '', '')", digests)
+        conn.execute("select app.log_refused_key(%s, '', '')", digests)
     assert refusals(admin) == 0
 
 
@@ -878,7 +879,7 @@ def test_a_refused_key_that_cannot_be_noted_is_refused_all_the_same(
 ) -> None:
     make_tenant(key=KEY)
     admin.execute("update app.api_keys set revoked_at = now()")
-    signature = "app.note_refused_key(bytea[], text, text)"
+    signature = "app.log_refused_key(bytea[], text, text)"
     admin.execute(f"revoke execute on function {signature} from map_authorizer".encode())
     try:
         assert effect(send(KEY)) == "Deny"

@@ -121,7 +121,7 @@ def test_runs_go_with_their_steps_when_their_tenant_keeps_them_no_longer_and_no_
     assert count(admin, "execution_steps", tenant) == 2 * 3
     assert count(admin, "executions", stranger) == 1
     assert count(admin, "execution_steps", stranger) == 3
-    assert count(admin, "usage_kept", stranger) == 0
+    assert count(admin, "daily_usage", stranger) == 0
 
 
 def test_usage_is_the_same_before_and_after_retention_deletes_runs(
@@ -169,7 +169,7 @@ def test_while_old_runs_are_deleted_nobody_waits_who_works_with_new_ones(
     keep(admin, tenant, 7)
     with connect(postgres, "map_sweeper") as sweeper, connect(postgres, "map_api") as api:
         with sweeper.transaction():
-            assert sweeper.execute("select app.retire(5)").fetchone() == (5,)
+            assert sweeper.execute("select app.delete_old_runs(5)").fetchone() == (5,)
             with api.transaction():
                 api.execute("set local lock_timeout = '50ms'")
                 enter(api, tenant)
@@ -188,7 +188,7 @@ def test_while_old_runs_are_deleted_nobody_waits_who_works_with_new_ones(
                 " limit 2 for update"
             )
             sweeper.execute("set lock_timeout = '50ms'")
-            assert sweeper.execute("select app.retire(5)").fetchone() == (3,)
+            assert sweeper.execute("select app.delete_old_runs(5)").fetchone() == (3,)
 
 
 # ── Tenants that go ──────────────────────────────────────────────────────────────────────────────
@@ -213,11 +213,11 @@ FILL = """
     select %(id)s, e.id, n, 'model', 'completed', 1,
            jsonb_build_object('content', repeat(md5(n::text), 40)), '{}'
     from app.executions e, generate_series(1, 2) n where e.tenant_id = %(id)s;
-    insert into app.secrets (tenant_id, name, sealed)
+    insert into app.secrets (tenant_id, name, ciphertext)
     select %(id)s, 'secret ' || n, '' from generate_series(1, 1000) n;
     insert into app.idempotency_keys (tenant_id, route, key, fingerprint, body)
     select %(id)s, 'POST /tools', n::text, '', repeat('body ', 100) from generate_series(1, 4000) n;
-    insert into app.usage_kept
+    insert into app.daily_usage
     select %(id)s, date '2020-01-01' + n, 'gpt-4o', gen_random_uuid(), 'agent', 1, 1, 1, 1
     from generate_series(1, 4000) n;
     insert into app.audit_log (tenant_id, action, target_type, target_id, after)
@@ -372,13 +372,13 @@ def test_a_tenant_that_is_brought_back_in_time_loses_nothing_more(
         admin.execute(b"set lock_timeout = '50ms'")
         try:
             with sweeper.transaction(force_rollback=True):
-                assert sweeper.execute("select app.purge(1)").fetchone() == (1,)
+                assert sweeper.execute("select app.purge_tenant(1)").fetchone() == (1,)
                 with pytest.raises(psycopg.errors.LockNotAvailable):  # it waits for the batch
                     admin.execute(back.encode())
         finally:
             admin.execute(b"reset lock_timeout")
         admin.execute(back.encode())
-        assert sweeper.execute("select app.purge(1)").fetchone() == (0,)
+        assert sweeper.execute("select app.purge_tenant(1)").fetchone() == (0,)
     assert count(admin, "api_keys", tenant) == 1
     assert count(admin, "audit_log", operator) == 0
 
@@ -389,10 +389,10 @@ def test_tenants_go_one_after_the_other_and_two_sweeps_at_once_do_not_wait_for_e
     for _ in range(3):
         let_go(admin, make_tenant())
     with connect(postgres, "map_sweeper") as one, one.transaction():
-        assert one.execute("select app.purge(10)").fetchone() == (2,)
+        assert one.execute("select app.purge_tenant(10)").fetchone() == (2,)
         with connect(postgres, "map_sweeper") as other:
             other.execute("set lock_timeout = '50ms'")
-            counts = [other.execute("select app.purge(10)").fetchone() for _ in range(3)]
+            counts = [other.execute("select app.purge_tenant(10)").fetchone() for _ in range(3)]
     assert counts == [(2,), (2,), (0,)]
     assert admin.execute("select id from app.tenants").fetchall() == [(api_keys.PLATFORM,)]
     assert count(admin, "audit_log", operator) == 3
@@ -450,7 +450,7 @@ def test_a_use_while_the_sweep_is_at_it_is_noted_by_the_next(
     assert last_use(admin, tenant) == after.time
 
 
-NOTE = queries.load("sweep/note_use")
+NOTE = queries.load("sweep/record_key_use")
 
 
 def test_a_use_becomes_no_earlier_in_whatever_order_uses_come(
@@ -549,7 +549,7 @@ def test_a_part_that_fails_stops_no_other_and_makes_the_function_fail(
     add_runs(admin, tenant, ago(100))
     keep(admin, tenant, 7)
     let_go(admin, stranger)
-    right: LiteralString = "execute on function app.retire(integer)"
+    right: LiteralString = "execute on function app.delete_old_runs(integer)"
     admin.execute(f"revoke {right} from map_sweeper")
     try:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -573,7 +573,7 @@ def test_a_part_with_much_to_do_leaves_the_others_their_turn_and_all_end_in_time
     monkeypatch.setattr(service, "SECONDS", 0.5)
     admin.execute(
         "insert into app.executions"
-        " (tenant_id, agent_id, agent_name, model, prompt, status, created_at, ends_by)"
+        " (tenant_id, agent_id, agent_name, model, prompt, status, created_at, expires_at)"
         " select t, gen_random_uuid(), 'Ann', 'gpt-4o', '?', s,"
         "        now() - interval '100 days', now() - interval '1 day'"
         " from unnest(%s::uuid[]) t, unnest(array['running', 'completed']) s,"

@@ -22,7 +22,7 @@ used as (
     select k.day, k.model, k.agent_id, k.agent_name, k.runs, k.input_tokens, k.output_tokens,
            k.cost_usd, false
     from bounds b
-    join app.usage_kept k on k.day between b.first_day and b.last_day
+    join app.daily_usage k on k.day between b.first_day and b.last_day
     where (%(agent_id)s::uuid is null or k.agent_id = %(agent_id)s)
       and (%(model)s::text is null or k.model = %(model)s)
 )

@@ -1,4 +1,4 @@
--- The agents that use a tool, oldest first.
+-- The agents that use a tool, oldest first, at most 100.
 select a.id, a.name
 from app.agent_tools x
 join app.agents a on (a.tenant_id, a.id) = (x.tenant_id, x.agent_id)

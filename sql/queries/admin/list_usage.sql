@@ -1,6 +1,6 @@
--- A tenant's usage by day (UTC) and model, the newest day first, then the dearest; of 30 days unless
--- a bound says otherwise, and at most 1 000 rows. Of deleted runs whole days are known alone: one
--- that a bound cuts counts in full.
+-- A tenant's usage by day (UTC) and model: the newest day first, then the highest cost; 30 days
+-- unless a bound says otherwise, and at most 1 000 rows. Of runs that retention has deleted only
+-- whole days are known, so a day that a bound cuts counts all of them.
 select u.day, u.model, sum(u.runs)::bigint as runs, sum(u.input_tokens)::bigint as input_tokens,
        sum(u.output_tokens)::bigint as output_tokens, sum(u.cost_usd) as cost_usd
 from (
@@ -15,7 +15,7 @@ from (
     group by 1, 2
     union all
     select k.day, k.model, k.runs, k.input_tokens, k.output_tokens, k.cost_usd
-    from app.usage_kept k
+    from app.daily_usage k
     where k.tenant_id = %(tenant_id)s
       and k.day >= date(
           coalesce(%(created_after)s::timestamptz, now() - interval '30 days') at time zone 'UTC')

@@ -1,5 +1,5 @@
--- A row where the key is now the caller's, none where a request of the last 24 hours has it. Waits
--- for another transaction that is about to have it.
+-- A row if the key now belongs to this request, none if a request of the last 24 hours has it.
+-- Waits for a concurrent transaction that claims it.
 insert into app.idempotency_keys as k (route, key, fingerprint, execution_id)
 values (%(route)s, %(key)s, %(fingerprint)s, %(execution_id)s)
 on conflict (tenant_id, route, key) do update

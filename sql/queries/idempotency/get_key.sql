@@ -1,5 +1,5 @@
--- What a key has stored in the last 24 hours. One row, behind idempotency/claim; a run has no status,
--- only an execution.
+-- What the key has stored in the last 24 hours: one row, after idempotency/claim_key. The key of a
+-- run has no status, only an execution.
 select fingerprint, execution_id, status, headers, body
 from app.idempotency_keys
 where route = %(route)s
