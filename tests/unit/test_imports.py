@@ -1,4 +1,4 @@
-"""What a sandbox does before its first request, and what it finds in its layer."""
+"""What a function's imports do and do not do, and the files that its layer has."""
 
 import ast
 import graphlib
