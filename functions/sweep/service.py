@@ -77,18 +77,18 @@ def sweep() -> tuple[dict[str, int], list[Exception]]:
 def _end_runs() -> Part:
     most = BATCH
     while most == BATCH:
-        [swept] = db.call("sweep/sweep", {"batch": BATCH}, _Swept)
+        [swept] = db.call("sweep/expire_runs_and_responses", {"batch": BATCH}, _Swept)
         most = max(swept.ended, swept.forgotten)
         yield {"ended": swept.ended, "forgotten": swept.forgotten}
 
 
 def _retire() -> Part:
-    while count := _count("sweep/retire", batch=BATCH):
+    while count := _count("sweep/delete_old_runs", batch=BATCH):
         yield {"retired": count}
 
 
 def _purge() -> Part:
-    while count := _count("sweep/purge", batch=BATCH):
+    while count := _count("sweep/purge_tenant", batch=BATCH):
         yield {"purged": count}
 
 
@@ -97,7 +97,7 @@ def _note_uses() -> Part:
     uses = _uses()
     while batch := list(islice(uses, BATCH)):
         count = _count(
-            "sweep/note_use",
+            "sweep/record_key_use",
             tenants=[use.tenant_id for use in batch],
             keys=[UUID(use.key_id) for use in batch],
             times=[use.time for use in batch],

@@ -329,3 +329,12 @@ def test_a_pepper_added_to_the_secret_is_known_within_five_minutes(
             assert peppers.peppers() == {1: "old", 2: "n"}
         aws._client.cache_clear()
     assert settings().key_peppers_secret == ""
+
+
+@pytest.mark.parametrize(
+    ("service", "seconds"), [("kms", 6), ("secretsmanager", 6), ("lambda", 21)]
+)
+def test_a_call_of_aws_gives_up_in_time(service: str, seconds: int) -> None:
+    config = aws._client(service).meta.config
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * (config.connect_timeout + config.read_timeout) == seconds

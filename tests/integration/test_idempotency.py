@@ -56,8 +56,7 @@ class Made:
         self.name = name
 
 
-ROW = ToolCreate(**TOOL).model_dump()
-CREATE = {name: db.Query("tools/create", ROW | {"name": name}, Made) for name in ("a", "b")}
+CREATE_TOOL = db.Query("tools/create", ToolCreate(**TOOL).model_dump(), Made)
 
 
 # ── The same request ─────────────────────────────────────────────────────────────────────────────
@@ -202,7 +201,7 @@ def test_an_error_that_a_route_answers_itself_is_not_kept_either(
     tenant: Caller, admin: Connection, key: idempotency.IdempotencyKey
 ) -> None:
     async def refuse() -> Response:
-        db.write(tenant, CREATE["a"])
+        db.write(tenant, CREATE_TOOL)
         return Response(status_code=400)
 
     with closing(asyncio.new_event_loop()) as loop:
@@ -264,7 +263,7 @@ def test_a_refusal_of_the_database_leaves_the_connection_to_the_next_request(
     assert count(admin, "tools") == 2
 
 
-# ── A transaction of several reads and writes ────────────────────────────────────────────────────
+# ── Routes with their own transactions ───────────────────────────────────────────────────────────
 
 
 def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
@@ -274,7 +273,7 @@ def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
         with db.Transaction() as transaction:
             stored = idempotency.claim(tenant, key, uuid(number))
             if stored is None:
-                assert transaction.commit(tenant, db.Query("tools/create", ROW, Made))[0].name
+                assert transaction.commit(tenant, CREATE_TOOL)[0].name
             return stored
 
     assert begin(1) is None
@@ -282,46 +281,6 @@ def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
     assert stored
     assert (stored.execution_id, stored.status) == (uuid(1), None)
     assert count(admin, "tools") == 1
-
-
-def test_what_is_joined_is_committed_together_or_not_at_all(
-    tenant: Caller, admin: Connection
-) -> None:
-    said: list[str] = []
-    with db.Transaction() as transaction:
-        db.write(tenant, CREATE["a"])
-        db.after_commit(lambda: said.append("after"))
-        assert count(admin, "tools") == 0
-        assert [tool.name for tool in db.read(tenant, listed())] == ["a"]
-    assert (count(admin, "tools"), said) == (0, [])
-    with db.Transaction() as transaction:
-        db.write(tenant, CREATE["a"])
-        db.after_commit(lambda: said.append(str(count(admin, "tools"))))
-        transaction.commit(tenant, CREATE["b"])
-    assert (count(admin, "tools"), said) == (2, ["2"])
-    db.after_commit(lambda: said.append("at once"))
-    assert said == ["2", "at once"]
-
-
-def listed() -> db.Query[Made]:
-    nothing = {"name": None, "agent_name": None, "after_time": None, "after_id": None}
-    return db.Query("tools/list", nothing | {"limit": 10, "offset": 0}, Made)
-
-
-def test_after_a_refusal_reads_go_on_alone_and_a_write_would_be_half_an_effect(
-    tenant: Caller, admin: Connection
-) -> None:
-    with db.Transaction() as transaction:
-        db.write(tenant, CREATE["a"])
-        refusals = {"tools_name_unique": KeyError("taken")}
-        with pytest.raises(KeyError):
-            db.write(tenant, CREATE["a"], refusals=refusals)  # type: ignore[arg-type]
-        assert db.read(tenant, listed()) == []
-        with pytest.raises(RuntimeError):
-            db.write(tenant, CREATE["b"])
-        with pytest.raises(RuntimeError):
-            transaction.commit(tenant, CREATE["b"])
-    assert count(admin, "tools") == 0
 
 
 # ── At once ──────────────────────────────────────────────────────────────────────────────────────

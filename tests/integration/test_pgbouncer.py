@@ -158,7 +158,7 @@ def test_the_next_client_sees_a_tenants_rows_only_if_the_tenant_outlives_its_tra
     name = f"pooled_{only_this_transaction}"
     with database_of_its_own(postgres, name) as admin:
         [(source,)] = admin.execute(
-            "select pg_get_functiondef('app.enter_tenant(uuid, uuid)'::regprocedure)"
+            "select pg_get_functiondef('app.enter_tenant'::regproc)"
         ).fetchall()
         changed = source.replace("tenant::text, true)", f"tenant::text, {only_this_transaction})")
         admin.execute(changed)

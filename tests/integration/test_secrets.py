@@ -48,7 +48,7 @@ def sealed_somehow(request: pytest.FixtureRequest) -> None:
 
 def sealed(admin: Connection, name: str = "search") -> list[tuple[UUID, bytes]]:
     return admin.execute(
-        "select tenant_id, sealed from app.secrets where name = %s", (name,)
+        "select tenant_id, ciphertext from app.secrets where name = %s", (name,)
     ).fetchall()
 
 

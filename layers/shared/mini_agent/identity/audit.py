@@ -85,7 +85,7 @@ def record_refusal(caller: Caller, error: Forbidden, route: str) -> None:
         db.write(
             _as_tenant(caller),
             db.Query(
-                "audit/refuse",
+                "audit/log_refusal",
                 {
                     "tenant_id": caller.tenant_id,
                     "route": route,
