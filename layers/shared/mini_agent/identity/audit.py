@@ -105,7 +105,7 @@ def record_refusal(caller: Caller, error: Forbidden, route: str) -> None:
 
 
 def _as_tenant(caller: Caller) -> Caller:
-    """Return the caller as one of its tenant: whoever is refused as operator may be none."""
+    """Return the caller without operator's rights: one that was refused may not have them."""
     return Caller(
         caller.tenant_id,
         caller.key_id,
