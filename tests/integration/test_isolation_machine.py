@@ -26,17 +26,17 @@ def test_no_order_of_requests_lets_one_of_three_tenants_see_or_touch_anothers_th
 
 UNGUARDED = {
     "no policy on tools": """
-        drop policy own_rows on app.tools;
-        create policy own_rows on app.tools using (true)""",
+        drop policy tenant_isolation on app.tools;
+        create policy tenant_isolation on app.tools using (true)""",
     "no policy on agents": """
-        drop policy own_rows on app.agents;
-        create policy own_rows on app.agents using (true)""",
+        drop policy tenant_isolation on app.agents;
+        create policy tenant_isolation on app.agents using (true)""",
     "no policy on agent_tools": """
-        drop policy own_rows on app.agent_tools;
-        create policy own_rows on app.agent_tools using (true)""",
+        drop policy tenant_isolation on app.agent_tools;
+        create policy tenant_isolation on app.agent_tools using (true)""",
     "no policy on executions": """
-        drop policy own_rows on app.executions;
-        create policy own_rows on app.executions using (true)""",
+        drop policy tenant_isolation on app.executions;
+        create policy tenant_isolation on app.executions using (true)""",
     "an agent's tool is known by its id alone": """
         alter table app.tools add constraint tools_id unique (id);
         alter table app.agent_tools drop constraint agent_tools_tool_known;

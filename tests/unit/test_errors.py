@@ -1,4 +1,4 @@
-"""Errors and the table of them in the contract."""
+"""Errors, compared with the contract's table of them."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from mini_agent import errors
 from mini_agent.http import exception_handlers
 
 CONTRACT = {
-    # what a client can be answered, and the names in `details`
+    # status and code, and the names in `details`
     (401, "MISSING_API_KEY"): set(),
     (401, "INVALID_API_KEY"): set(),
     (403, "TENANT_ISOLATION_VIOLATION"): {"resource_type", "resource_id"},

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from functions.system import docs
 from mini_agent import executions
-from mini_agent.identity import api_keys
+from mini_agent.identity import api_keys, audit
 from scripts import openapi
 
 DOCUMENT = json.loads(openapi.TARGET.read_text())
@@ -253,9 +253,9 @@ def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> No
 
 def models() -> list[type[BaseModel]]:
     """Return the rooms' models that show examples."""
-    rooms = {app.partition(".")[0] for app in openapi.APPS}
+    rooms = [path.parent.name for path in (openapi.ROOT / "functions").glob("*/models.py")]
     modules = [importlib.import_module(f"functions.{room}.models") for room in rooms]
-    modules += [api_keys, executions]
+    modules += [api_keys, audit, executions]
     found = {
         thing
         for module in modules
