@@ -4,6 +4,8 @@ Files go to processes whole, so that what a file's tests share is started once. 
 first: otherwise one process would still be busy with them when the others have finished.
 """
 
+import os
+
 import pytest
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -33,6 +35,11 @@ LONGEST = (
     "tests/contract/test_readme.py",
 )
 """Files that take longer than 20 seconds, the longest first."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes for `-n auto`: one more than cores, since tests also wait."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -244,10 +244,10 @@ def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(
     headers = admit_over_tls(HOST, redis_port)
     assert headers["X-RateLimit-Remaining"] == "99"
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
-        uses = list(service._uses())
-        service._forget(uses)
+        uses = list(service._key_uses())
+        service._delete_from_redis(uses)
         assert [use.tenant_id for use in uses] == [uuid(1)]
-        assert list(service._uses()) == []
+        assert list(service._key_uses()) == []
     assert "map-api" in cache_user.acl_users()
 
 
