@@ -10,24 +10,38 @@ BIN := $(VENV)/bin
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clean test test-valkey8 lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
+.PHONY: help run demo logs reset clean test test-valkey8 lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ── Run ─────────────────────────────────────────────────────────────────────────────────────────
 run: $(VENV)/.run ## start everything here; PORT=8000 DATA=.data SANDBOXES=8 RELOAD=1
-	@exec $(WITH_MAKE) $(BIN)/python -m local --port "$(PORT)" --data "$(DATA)" \
+	@exec $(WITH_MAKE) $(BIN)/python -m local --warm --port "$(PORT)" --data "$(DATA)" \
 		$(if $(SANDBOXES),--sandboxes "$(SANDBOXES)") $(if $(RELOAD),--reload)
 
 demo: $(VENV)/.run ## walk through the workflow against a running `make run`; PORT=8000
 	@$(BIN)/python -m scripts.demo --port "$(PORT)"
 
+logs: $(VENV)/.run ## follow the logs of all functions, readably; DATA=.data LINES=10
+	@exec $(BIN)/python -m local.logs --data "$(DATA)" $(if $(LINES),--lines "$(LINES)")
+
+# What `make run` writes into its data folder, which may have other files of the user's.
+DATA_FILES = postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key \
+	lambda-url durable.db durable.db-journal durable.db-shm durable.db-wal durable.log
+UNUSED = if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; \
+	then echo "make run still uses $(DATA): stop it first"; exit 1; fi
+
+reset: ## start again with an empty database, and keep a copy of the data; DATA=.data
+	@$(UNUSED)
+	@[ -d "$(DATA)/postgres" ] || { echo "there are no data in $(DATA)"; exit 0; }; \
+		copy="$(DATA)-$$(date +%Y-%m-%dT%H-%M-%S)"; mkdir "$$copy"; \
+		for file in $(DATA_FILES); do [ ! -e "$(DATA)/$$file" ] || mv "$(DATA)/$$file" "$$copy/"; done; \
+		echo "moved the data to $$copy: make run DATA=$$copy has them, make run starts empty"
+
 clean: ## remove the data of `make run`, and nothing else; DATA=.data
-	@if [ -f "$(DATA)/lock" ] && command -v flock >/dev/null && ! flock -n "$(DATA)/lock" true; then \
-		echo "make run still uses $(DATA): stop it first"; exit 1; fi
-	@cd "$(DATA)" 2>/dev/null || exit 0; \
-		rm -rf postgres postgres.new postgres.log redis redis.log sockets logs lock secrets.key lambda-url durable.*
+	@$(UNUSED)
+	@cd "$(DATA)" 2>/dev/null || exit 0; rm -rf $(DATA_FILES)
 	@rmdir "$(DATA)" 2>/dev/null || true
 	@echo "removed the data in $(DATA)"
 
@@ -139,8 +153,8 @@ $(VENV)/.run $(VENV)/.dev: $(VENV)/.%: requirements/%.txt
 		echo "Python 3.11 or later is needed: name it with PYTHON=..."; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "Python's venv module is missing: apt install python3-venv"; exit 1; }
-	@echo "Installing $< into $(VENV), this once ..."
+	@echo "Installing $< into $(VENV), which takes about a minute ..."
 	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $<
+	@$(BIN)/python scripts/install.py $<
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

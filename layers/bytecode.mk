@@ -1,6 +1,6 @@
-# Byte code for a folder that Lambda mounts read-only: without it, Python compiles every module anew
-# at each cold start (DESIGN: 1 234 ms instead of 497). Only an interpreter of the target's version
-# can make it; unchecked hashes, because a zip archive does not keep the files' times.
+# Byte code for a folder that Lambda mounts read-only: without it, Python compiles every module at each
+# cold start (1 234 ms instead of 497). Only an interpreter of the target's version can make it, with
+# unchecked hashes, because a zip archive does not keep the files' times.
 #
 #   $(call bytecode,FOLDER,WHERE LAMBDA MOUNTS IT)
 define bytecode
@@ -12,5 +12,5 @@ define bytecode
 	      -s '$(1)' -p '$(2)' '$(1)'; \
 	  fi; \
 	done; \
-	echo 'No python3.13 at hand: packed without byte code, so cold starts take longer.'
+	echo 'No python3.13 found: packed without byte code, so cold starts take longer.'
 endef

@@ -1,4 +1,4 @@
-"""The local run: what API Gateway, Lambda, RDS and ElastiCache are on AWS."""
+"""The local run: the parts that API Gateway, Lambda, RDS and ElastiCache play on AWS."""
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"

@@ -175,6 +175,12 @@ def redis(folder: Path) -> Server:
     )
 
 
+def redis_version() -> str:
+    """Return what the server's program calls itself, such as `Valkey server v=9.1.2`."""
+    printed = subprocess.check_output([_redis_program(), "--version"], text=True)
+    return " ".join(printed.split()[:3])
+
+
 def durable(store: Path, lambda_url: str) -> Server:
     """Return the runner of durable executions, not started; see `local.durable`.
 
@@ -188,7 +194,7 @@ def durable(store: Path, lambda_url: str) -> Server:
         "AWS_SECRET_ACCESS_KEY": "local",
     }
     return Server(
-        name="Durable executions",
+        name="Durable runner",
         socket=str(path),
         command=[
             *dies_with_parent(signal.SIGTERM),

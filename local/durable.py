@@ -1,10 +1,10 @@
-"""What keeps durable executions, as AWS does for durable functions: the SDK's own local runner.
+"""The runner of durable executions: the local one of AWS's SDK, made to survive a restart.
 
     python -m local.durable SOCKET STORE LAMBDA_ENDPOINT
 
-It listens on a Unix socket, which no page in a browser can reach; `local.lambda_api` passes on what
-functions ask of it. Everything about an execution is in the store, a SQLite file. Only timers are
-not: a start sets those of all unfinished executions anew and goes on with each.
+It listens on a Unix socket, which no page in a browser can reach; `local.lambda_api` passes
+functions' requests on. The store is a SQLite file and has everything but the timers: a start sets
+the timers of all unfinished executions again and continues each execution.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 
 class Handler(RequestHandler):
-    """Serves clients that have no address."""
+    """Serves the clients of a Unix socket, which have no address."""
 
     def address_string(self) -> str:
-        """Return who is there, for the log."""
+        """Return the client's name for the log."""
         return "local"
 
 
-class PromptExecutor(Executor):
-    """Calls a function again that has failed, without AWS's patience."""
+class QuickRetryExecutor(Executor):
+    """Calls a function that failed again after a second, sooner than AWS."""
 
     RETRY_BACKOFF_SECONDS = 1
 
@@ -62,7 +62,7 @@ class Server(WebServer):
         self.RequestHandlerClass = Handler
 
     def server_bind(self) -> None:
-        """Bind the path, which an earlier run may have left behind."""
+        """Bind the path, and remove it first if an earlier run left it behind."""
         self.path.unlink(missing_ok=True)
         self.socket.bind(str(self.path))
 
@@ -72,7 +72,7 @@ def main() -> None:
     path, file, endpoint = sys.argv[1:]
     store = SQLiteExecutionStore.create_and_initialize(file)
     scheduler = Scheduler()
-    executor = PromptExecutor(
+    executor = QuickRetryExecutor(
         store,
         scheduler,
         LambdaInvoker.create(endpoint, REGION),
@@ -83,12 +83,12 @@ def main() -> None:
     with Server(Path(path), executor) as server:
         for execution in store.list_all():
             if not execution.is_complete:
-                _go_on(executor, execution)
+                _resume(executor, execution)
         server.serve_forever()
 
 
-def _go_on(executor: Executor, execution: Execution) -> None:
-    """Set an execution's timers anew, to what is left of their time, and call its function."""
+def _resume(executor: Executor, execution: Execution) -> None:
+    """Set an execution's timers to the rest of their time, and call its function."""
     arn = execution.durable_execution_arn
     open_callbacks = {
         operation.operation_id: operation.callback_details.callback_id
@@ -103,18 +103,18 @@ def _go_on(executor: Executor, execution: Execution) -> None:
             executor.on_callback_created(
                 arn,
                 update.operation_id,
-                replace(update.callback_options, timeout_seconds=_left(at, limit)),
+                replace(update.callback_options, timeout_seconds=_remaining(at, limit)),
                 CallbackToken.from_str(callback),
             )
     started = execution.get_operation_execution_started().start_timestamp
     limit = execution.start_input.execution_timeout_seconds
-    # Nothing public goes on with an execution: callers start new ones, which get other ARNs, while
-    # people hold callbacks of these.
-    executor._launch_execution(execution, _left(started, limit))  # noqa: SLF001 - see above
+    # No public method resumes an execution: a new one would have another ARN, and callbacks that
+    # people hold name this one.
+    executor._launch_execution(execution, _remaining(started, limit))  # noqa: SLF001 - see above
 
 
-def _left(start: datetime | None, seconds: int) -> int:
-    """Return what is left of a time limit, at least a second; 0 is no limit."""
+def _remaining(start: datetime | None, seconds: int) -> int:
+    """Return the rest of a time limit in seconds, at least 1; 0 means no limit."""
     now = datetime.now(UTC)
     end = (start or now) + timedelta(seconds=seconds)
     return seconds and max(1, round((end - now).total_seconds()))

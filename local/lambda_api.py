@@ -1,4 +1,7 @@
-"""What Lambda's API is on AWS, as far as functions call it: Invoke, and durable executions."""
+"""The part of Lambda's API that functions call: Invoke and durable executions.
+
+It listens on a port of its own, since AWS SDKs speak HTTP. `local.durable` keeps the executions.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode
 from uuid import uuid4
 
 from local import ACCOUNT
-from local.pool import LARGEST_PAYLOAD, FunctionError
+from local.pool import MAX_PAYLOAD_BYTES, FunctionError
 
 if TYPE_CHECKING:
     import socket
@@ -34,7 +37,7 @@ logger = logging.getLogger("local")
 
 
 class LambdaError(Exception):
-    """Lambda's API refuses a request."""
+    """A request that Lambda's API refuses; `kind` is the error type on AWS."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         super().__init__(message)
@@ -42,8 +45,8 @@ class LambdaError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the API answers."""
+class Response:
+    """What the API returns."""
 
     status: int
     body: bytes = b""
@@ -51,49 +54,52 @@ class Answer:
 
 
 class LambdaApi:
-    """An ASGI app; `runner` is the path of the socket of `local.durable`."""
+    """An ASGI app. `runner` is the path of the Unix socket of `local.durable`."""
 
     def __init__(self, gateway: Gateway, runner: str = "") -> None:
         self.gateway, self.runner = gateway, runner
-        self._starts = asyncio.Lock()
+        self._start_lock = asyncio.Lock()
 
     async def __call__(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """Answer one HTTP request; nothing else is served."""
+        """Answer one HTTP request."""
         headers = {n.decode("latin-1"): v.decode("latin-1") for n, v in scope["headers"]}
         path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
         try:
-            body = await _read(receive)
-            _from_a_function(headers)
+            sent = await _read(receive)
+            _refuse_browsers(headers)
             if match := INVOKE.fullmatch(path):
-                answer = await self._invoke(unquote(match[1]), query, headers, body)
+                response = await self._invoke(unquote(match[1]), query, headers, sent)
             elif path.startswith(DURABLE):
-                answer = await self._ask(scope["method"], f"{path}?{query}", body)
+                response = await self._ask_runner(scope["method"], f"{path}?{query}", sent)
             else:
-                raise LambdaError(404, "ResourceNotFoundException", f"nothing is at {path}")
+                raise LambdaError(404, "ResourceNotFoundException", f"there is nothing at {path}")
         except LambdaError as error:
-            told = {"Type": "User", "message": str(error), "Message": str(error)}
-            answer = Answer(
+            body = json.dumps({"Type": "User", "message": str(error), "Message": str(error)})
+            response = Response(
                 error.status,
-                json.dumps(told).encode(),
+                body.encode(),
                 (("content-type", JSON), ("x-amzn-errortype", error.kind)),
             )
-        answered = [*answer.headers, ("x-amzn-requestid", str(uuid4()))]
-        answered.append(("content-length", str(len(answer.body))))
+        all_headers = [
+            *response.headers,
+            ("x-amzn-requestid", str(uuid4())),
+            ("content-length", str(len(response.body))),
+        ]
         await send(
             {
                 "type": "http.response.start",
-                "status": answer.status,
-                "headers": [(n.encode(), v.encode()) for n, v in answered],
+                "status": response.status,
+                "headers": [(n.encode(), v.encode()) for n, v in all_headers],
                 "trailers": False,
             }
         )
-        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+        await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
     async def _invoke(
         self, name: str, query: str, headers: Mapping[str, str], body: bytes
-    ) -> Answer:
+    ) -> Response:
         function, qualifier = self._function(name)
         qualifier = qualifier or parse_qs(query).get("Qualifier", [""])[0]
         event = body or b"{}"
@@ -104,23 +110,26 @@ class LambdaApi:
         kind = headers.get("x-amz-invocation-type", "RequestResponse")
         if function.durable and "x-dex-handler-invoke" not in headers:
             if kind != "Event":
-                raise _invalid("a durable function runs here with InvocationType Event alone")
+                raise _invalid("locally, a durable function takes no InvocationType but Event")
             return await self._start(function, qualifier, headers, event)
         if kind == "Event":
             self.gateway.call_soon(function.id, event)
-            return Answer(202)
+            return Response(202)
         if kind != "RequestResponse":
-            raise _invalid(f"no invocation type {kind} here")
+            raise _invalid(f"locally there is no InvocationType {kind}")
         try:
             result = await self.gateway.pools[function.id].invoke(event, str(uuid4()))
         except FunctionError as error:
-            told = {"errorMessage": error.told or str(error), "errorType": "FunctionError"}
+            raised = {
+                "errorMessage": error.error_message or str(error),
+                "errorType": error.error_type or "FunctionError",
+            }
             unhandled = (("content-type", JSON), ("x-amz-function-error", "Unhandled"))
-            return Answer(200, json.dumps(told).encode(), unhandled)
-        return Answer(200, result)
+            return Response(200, json.dumps(raised).encode(), unhandled)
+        return Response(200, result)
 
     def _function(self, name: str) -> tuple[Function, str]:
-        """Return a function and the qualifier that its name, or ARN, may end with."""
+        """Return the function of a name or an ARN, and the qualifier at its end or ""."""
         if match := NAME.fullmatch(name):
             for function in self.gateway.template.functions.values():
                 if match[1] in (function.name, function.id):
@@ -129,15 +138,15 @@ class LambdaApi:
 
     async def _start(
         self, function: Function, qualifier: str, headers: Mapping[str, str], event: bytes
-    ) -> Answer:
-        """Start a durable execution, unless one of its name is there."""
+    ) -> Response:
+        """Start a durable execution, unless there is one of this name."""
         if not qualifier:
             raise _invalid("a durable function is called by its version, alias or $LATEST")
         name = headers.get("x-amz-durable-execution-name") or str(uuid4())
-        async with self._starts:  # the runner itself would start a second one
-            arn = await self._started(function, name, event)
+        async with self._start_lock:  # the runner itself would start a second one
+            arn = await self._find_execution(function, name, event)
             if not arn:
-                told = await self._ask_json(
+                started = await self._ask_json(
                     "POST",
                     "/start-durable-execution",
                     {
@@ -150,11 +159,11 @@ class LambdaApi:
                         "Input": event.decode(),
                     },
                 )
-                arn = told["ExecutionArn"]
-        return Answer(202, headers=(("x-amz-durable-execution-arn", arn),))
+                arn = started["ExecutionArn"]
+        return Response(202, headers=(("x-amz-durable-execution-arn", arn),))
 
-    async def _started(self, function: Function, name: str, event: bytes) -> str:
-        """Return the ARN of the execution of this name, or nothing; LambdaError for other input."""
+    async def _find_execution(self, function: Function, name: str, event: bytes) -> str:
+        """Return the ARN of an execution by its name or ""; LambdaError if its input differs."""
         query = urlencode({"DurableExecutionName": name})
         path = f"{DURABLE}functions/{function.name}/durable-executions?{query}"
         for execution in (await self._ask_json("GET", path))["DurableExecutions"]:
@@ -162,50 +171,54 @@ class LambdaApi:
             known = await self._ask_json("GET", f"{DURABLE}durable-executions/{quote(arn, '')}")
             if json.loads(known["InputPayload"]) != json.loads(event):
                 raise LambdaError(
-                    409, "DurableExecutionAlreadyStartedException", f"{name} is there already"
+                    409, "DurableExecutionAlreadyStartedException", f"{name} exists already"
                 )
             return arn
         return ""
 
-    async def _ask_json(self, method: str, target: str, told: object = None) -> dict[str, Any]:
-        body = b"" if told is None else json.dumps(told).encode()
-        answer = await self._ask(method, target, body)
-        if answer.status >= 300:
-            raise LambdaError(502, "ServiceException", answer.body.decode(errors="replace"))
-        result: dict[str, Any] = json.loads(answer.body)
+    async def _ask_json(self, method: str, target: str, sent: object = None) -> dict[str, Any]:
+        body = b"" if sent is None else json.dumps(sent).encode()
+        response = await self._ask_runner(method, target, body)
+        if response.status >= 300:
+            raise LambdaError(502, "ServiceException", response.body.decode(errors="replace"))
+        result: dict[str, Any] = json.loads(response.body)
         return result
 
-    async def _ask(self, method: str, target: str, body: bytes) -> Answer:
-        """Return the runner's answer; it speaks HTTP/1.0, a connection for each request."""
+    async def _ask_runner(self, method: str, target: str, body: bytes) -> Response:
+        """Return the runner's response; it speaks HTTP/1.0, with a connection for each request."""
         head = f"{method} {target} HTTP/1.0\r\nContent-Type: {JSON}\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         try:
             reader, writer = await asyncio.open_unix_connection(self.runner)
             writer.write(head.encode() + body)
-            answered = await reader.read()
+            received = _ResponseBytes(await reader.read())
             writer.close()
-            response = HTTPResponse(cast("socket.socket", _Answered(answered)))
+            response = HTTPResponse(cast("socket.socket", received))
             response.begin()
         except (OSError, EOFError) as error:
-            raise LambdaError(503, "ServiceException", f"no durable executions: {error}") from error
+            raise LambdaError(
+                503,
+                "ServiceException",
+                f"the runner of durable executions does not respond: {error}",
+            ) from error
         kept = tuple(
             (n.lower(), v)
             for n, v in response.getheaders()
             if n.lower() in ("content-type", "x-amzn-errortype")
         )
-        return Answer(response.status, response.read(), kept)
+        return Response(response.status, response.read(), kept)
 
 
-class _Answered(io.BytesIO):
-    """Bytes that the standard library reads an answer from."""
+class _ResponseBytes(io.BytesIO):
+    """Bytes that HTTPResponse takes for a socket."""
 
     def makefile(self, *_: object) -> io.BytesIO:
-        """Return what there is to read."""
+        """Return the bytes as a file."""
         return self
 
 
-def _from_a_function(headers: Mapping[str, str]) -> None:
-    """Refuse what a page in a browser sends, by its own name or by one that leads here."""
+def _refuse_browsers(headers: Mapping[str, str]) -> None:
+    """Refuse a page in a browser: it sends an Origin, or the Host of a name that resolves to us."""
     if "origin" in headers or not headers.get("host", "").startswith("127.0.0.1:"):
         raise LambdaError(403, "AccessDeniedException", "only for this platform's functions")
 
@@ -215,11 +228,13 @@ async def _read(receive: ASGIReceiveCallable) -> bytes:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise LambdaError(400, "InvalidRequestContentException", "the request is cut off")
+            raise LambdaError(400, "InvalidRequestContentException", "the request ended early")
         body += message["body"]
         more = message["more_body"]
-        if len(body) > LARGEST_PAYLOAD:
-            raise LambdaError(413, "RequestTooLargeException", f"more than {LARGEST_PAYLOAD} bytes")
+        if len(body) > MAX_PAYLOAD_BYTES:
+            raise LambdaError(
+                413, "RequestTooLargeException", f"more than {MAX_PAYLOAD_BYTES} bytes"
+            )
     return body
 
 

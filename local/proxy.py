@@ -1,4 +1,4 @@
-"""Lambda proxy integration: an HTTP request becomes an event, an answer an HTTP response."""
+"""Lambda proxy integration: HTTP requests become events, functions' results become responses."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 API_ID = "local"
-ANSWER_FIELDS = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
-OWN_HEADERS = {"connection", "content-length", "transfer-encoding"}
+RESULT_FIELDS = {"statusCode", "headers", "multiValueHeaders", "body", "isBase64Encoded"}
+HOP_HEADERS = {"connection", "content-length", "transfer-encoding"}
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
 @dataclass
 class Request:
-    """What came in; `path` is as sent, encoded and with any trailing slash."""
+    """An HTTP request. `path` is as sent: percent-encoded, with any trailing slash."""
 
     method: str = ""
     path: str = ""
@@ -49,16 +49,16 @@ class Request:
         return tuple(value for key, value in self.headers if key.lower() == name)
 
     def arn(self, stage: str) -> str:
-        """Return what a policy allows or denies."""
+        """Return the ARN that a policy allows or denies."""
         path = self.path.strip("/")
         return f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{API_ID}/{stage}/{self.method}/{path}"
 
     def event(self, stage: str) -> dict[str, Any]:
-        """Return the event that functions get, without its body."""
-        query = _grouped(parse_qsl(self.query, keep_blank_values=True), str)
-        headers = _grouped(
+        """Return the event for functions, without the body."""
+        query = _group(parse_qsl(self.query, keep_blank_values=True), str)
+        headers = _group(
             [
-                *((n, v) for n, v in self.headers if n.lower() not in OWN_HEADERS),
+                *((n, v) for n, v in self.headers if n.lower() not in HOP_HEADERS),
                 ("X-Amzn-Trace-Id", self.trace_id),
                 ("X-Forwarded-For", self.client),
                 ("X-Forwarded-Proto", "http"),
@@ -109,44 +109,47 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What goes out."""
+    """An HTTP response."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
-def parse_answer(payload: bytes, *, binary: bool) -> Response:
-    """Return a function's answer as HTTP; ValueError where it has not the form it must have."""
+def parse_response(payload: bytes, *, binary: bool) -> Response:
+    """Return a function's result as an HTTP response; ValueError if it is malformed.
+
+    With `binary`, a body that the function marks as base64 is decoded.
+    """
     try:
-        answer = json.loads(payload)
-        if not answer.keys() <= ANSWER_FIELDS:
-            raise ValueError(f"unknown fields {answer.keys() - ANSWER_FIELDS}")
-        status = int(answer.get("statusCode") or 200)
-        text: str = answer.get("body") or ""
-        encoded = binary and answer.get("isBase64Encoded")
+        result = json.loads(payload)
+        if not result.keys() <= RESULT_FIELDS:
+            raise ValueError(f"unknown fields {result.keys() - RESULT_FIELDS}")
+        status = int(result.get("statusCode") or 200)
+        text: str = result.get("body") or ""
+        encoded = binary and result.get("isBase64Encoded")
         body = b64decode(text, validate=True) if encoded else text.encode()
-        headers = _merged(answer.get("headers") or {}, answer.get("multiValueHeaders") or {})
+        headers = _merge(result.get("headers") or {}, result.get("multiValueHeaders") or {})
         return complete(status, headers, body)
     except (AttributeError, TypeError) as error:
         raise ValueError(str(error)) from error
 
 
-def _merged(single: Mapping[str, Any], multiple: Mapping[str, list[Any]]) -> list[tuple[str, str]]:
-    """Return both kinds of headers as one list; a pair that is in both counts once."""
+def _merge(single: Mapping[str, Any], multiple: Mapping[str, list[Any]]) -> list[tuple[str, str]]:
+    """Return both kinds of headers in one list, without duplicates."""
     pairs = [(name, as_text(value)) for name, value in single.items()]
     pairs += [(name, as_text(value)) for name, values in multiple.items() for value in values]
     return list(dict.fromkeys((name.lower(), value) for name, value in pairs))
 
 
 def complete(status: int, headers: list[tuple[str, str]], body: bytes) -> Response:
-    """Return a response that HTTP can carry; ValueError where it cannot."""
+    """Return a response with its length and type; ValueError if HTTP cannot carry it."""
     if not 200 <= status <= 599:
         raise ValueError(f"status {status}")
     for name, value in headers:
         if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
             raise ValueError(f"header {name!r}: {value!r}")
-    kept = [(n.lower(), v) for n, v in headers if n.lower() not in OWN_HEADERS]
+    kept = [(n.lower(), v) for n, v in headers if n.lower() not in HOP_HEADERS]
     if status in (204, 304):
         body = b""
     else:
@@ -157,18 +160,18 @@ def complete(status: int, headers: list[tuple[str, str]], body: bytes) -> Respon
 
 
 def as_text(value: Any) -> str:
-    """Return a text, number or boolean as a text; TypeError for anything else."""
+    """Return a string, number or boolean as a string; TypeError for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):
         return json.dumps(value)
-    raise TypeError(f"{type(value).__name__} where a text is needed")
+    raise TypeError(f"{type(value).__name__} instead of a string")
 
 
-def _grouped(
+def _group(
     pairs: Iterable[tuple[str, str]], identity: Callable[[str], str]
 ) -> dict[str, list[str]]:
-    """Return all values by name, of names that are one the first."""
+    """Return the values of each name; names with one identity count as the first of them."""
     spellings: dict[str, str] = {}
     groups: dict[str, list[str]] = {}
     for name, value in pairs:

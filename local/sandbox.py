@@ -1,8 +1,8 @@
-"""What Lambda's runtime is on AWS: a process that loads one handler and serves one event at a time.
+"""The part of Lambda's runtime: a process that loads one handler and serves one event at a time.
 
-The gateway starts it as `python -m local.sandbox FUNCTION FD`, FD being its end of a socket pair.
-A message is its length in four bytes, then its bytes. An event comes as a JSON object with
-`request_id`, `trace_id` and `event`; an answer goes as one byte, RESULT or ERROR, then JSON.
+The pool starts it as `python -m local.sandbox FUNCTION FD TIMEOUT`; FD is its end of a socket pair.
+A message is its length in four bytes, then its bytes. An event is a JSON object with `request_id`,
+`trace_id` and `event`; a response is one byte, RESULT or ERROR, then JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LENGTH = struct.Struct(">I")
 
 @dataclass
 class Context:
-    """The context that Lambda gives a handler."""
+    """The context that Lambda passes to a handler."""
 
     aws_request_id: str
     deadline: float
@@ -42,12 +42,12 @@ class Context:
     client_context: None = None
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return how long the handler may still run."""
+        """Return how long the handler may still run, in milliseconds."""
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
 
 def main() -> None:
-    """Load the handler, say so, and serve events until the gateway goes away."""
+    """Load the handler, send READY, and serve events until the gateway closes the socket."""
     _, _, descriptor, timeout = sys.argv
     os.set_inheritable(int(descriptor), False)
     module, _, name = os.environ["_HANDLER"].rpartition(".")
@@ -65,14 +65,14 @@ def _invoke(handler: Callable[[Any, Context], Any], message: bytes, timeout: flo
     try:
         result = handler(request["event"], context)
         return RESULT + json.dumps(result, ensure_ascii=False).encode()
-    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is its response
         traceback.print_exc()
-        told = {"errorMessage": str(error), "errorType": type(error).__name__}
-        return ERROR + json.dumps(told).encode()
+        raised = {"errorMessage": str(error), "errorType": type(error).__name__}
+        return ERROR + json.dumps(raised).encode()
 
 
 def _receive(messages: BufferedReader) -> bytes:
-    """Return the next message, empty when there is none any more."""
+    """Return the next message, empty once the gateway has closed the socket."""
     length = messages.read(LENGTH.size)
     return messages.read(LENGTH.unpack(length)[0]) if len(length) == LENGTH.size else b""
 

@@ -1,4 +1,4 @@
-"""The HTTP server around the gateway: uvicorn, taught what API Gateway answers to bad HTTP."""
+"""The HTTP server around the gateway: uvicorn, which responds to bad HTTP as API Gateway does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from local.gateway import Gateway, Refused
+from local.gateway import Gateway, GatewayError
 from local.proxy import Request
 
 if TYPE_CHECKING:
@@ -22,15 +22,15 @@ HOST = "127.0.0.1"
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket on this machine's own address; port 0 is any that is free."""
+    """Return a listening socket on 127.0.0.1; port 0 is any free one. Raises OSError."""
     listener = socket.create_server((HOST, port), backlog=1024)
-    # Passed on to each connection; without it a small answer waits 40 ms for the next packet.
+    # Each connection inherits it; without it a small response waits 40 ms for the next packet.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 class Protocol(HttpToolsProtocol):
-    """Keeps header names as sent, and refuses in the gateway's shape what is no HTTP."""
+    """Keeps the case of header names, and responds to bad HTTP in the gateway's form."""
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -38,14 +38,17 @@ class Protocol(HttpToolsProtocol):
         self.scope["state"]["headers"] = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Note a header under its name as sent."""
         super().on_header(name, value)
         self.scope["state"]["headers"].append((name, value))
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser refused, and hang up."""
+        """Respond to a request that the parser refused, and close the connection."""
         gateway = cast("Gateway", self.config.app)
-        response = gateway.refuse(Refused("DEFAULT_4XX", message=msg), Request())
+        request = Request(method="-", path=f"({msg})")
+        response = gateway.error_response(GatewayError("DEFAULT_4XX", message=msg), request)
+        if gateway.report:
+            gateway.report(request, response.status)
         lines = [STATUS_LINE[response.status]]
         lines += [b"%s: %s\r\n" % header for header in response.headers]
         self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", response.body]))
@@ -53,7 +56,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its handling of signals: whoever starts it says when to stop."""
+    """uvicorn without its signal handlers: the caller says when to stop."""
 
     def __init__(self, app: Gateway | LambdaApi) -> None:
         config = uvicorn.Config(

@@ -1,7 +1,7 @@
-"""Server-sent events: where a function can only answer piece by piece, the client sees one stream.
+"""Server-sent events: joins the parts that a function returns into one stream.
 
-On AWS a client that follows something connects again after each piece, with the last id that it has
-seen. Here the gateway does that for it, and the connection stays open.
+A Lambda function cannot stream. On AWS a client connects again after each part, with the last id
+that it has seen. Here the gateway does that for it, so that `curl -N` shows a whole run.
 """
 
 from __future__ import annotations
@@ -24,60 +24,60 @@ if TYPE_CHECKING:
 LAST_ID = "Last-Event-ID"
 ID = re.compile(rb"^id: ?(.*?)\r?$", re.MULTILINE)
 RETRY = re.compile(rb"^retry: ?(\d+)\r?$", re.MULTILINE)
-PAUSE = b"3000"  # milliseconds, as browsers have it where the stream says nothing else
+RETRY_MS = b"3000"  # what browsers wait unless the stream says otherwise
 
 
-def goes_on(response: Response) -> bool:
-    """Tell whether a client would come back for more."""
+def is_event_stream(response: Response) -> bool:
+    """Tell whether a client would connect again for the next part."""
     kind = dict(response.headers).get(b"content-type", b"")
     return response.status == 200 and kind.startswith(b"text/event-stream")
 
 
-def endless(headers: list[Header]) -> list[Header]:
-    """Return the headers of an answer whose length nobody knows."""
+def without_length(headers: list[Header]) -> list[Header]:
+    """Return a response's headers without its length, which a stream does not know."""
     return [(name, value) for name, value in headers if name != b"content-length"]
 
 
 async def follow(
     request: Request,
     response: Response,
-    ask: Callable[[Request], Awaitable[Response]],
+    handle: Callable[[Request], Awaitable[Response]],
     receive: ASGIReceiveCallable,
     send: ASGISendCallable,
 ) -> None:
-    """Send an answer, and those that come after it, until there are no more or the client goes."""
-    sending = asyncio.create_task(_send(request, response, ask, send))
-    leaving = asyncio.create_task(_leave(receive))
+    """Send a response and the parts after it, until the last or until the client disconnects."""
+    sending = asyncio.create_task(_send_parts(request, response, handle, send))
+    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
     try:
-        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((sending, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if sending.done():
             sending.result()
     finally:
         sending.cancel()
-        leaving.cancel()
+        disconnect.cancel()
 
 
-async def _send(
+async def _send_parts(
     request: Request,
     response: Response,
-    ask: Callable[[Request], Awaitable[Response]],
+    handle: Callable[[Request], Awaitable[Response]],
     send: ASGISendCallable,
 ) -> None:
-    pause = PAUSE
-    while goes_on(response):
+    retry_ms = RETRY_MS
+    while is_event_stream(response):
         body = response.body
         await send({"type": "http.response.body", "body": body, "more_body": True})
-        pause = next(iter(RETRY.findall(body)[-1:]), pause)
-        await asyncio.sleep(int(pause) / 1000)
+        retry_ms = next(iter(RETRY.findall(body)[-1:]), retry_ms)
+        await asyncio.sleep(int(retry_ms) / 1000)
         headers = request.headers
         if seen := ID.findall(body):
             headers = [(n, v) for n, v in headers if n.lower() != LAST_ID.lower()]
             headers.append((LAST_ID, seen[-1].decode(errors="replace")))
         request = replace(request, headers=headers, id=str(uuid4()))
-        response = await ask(request)
+        response = await handle(request)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _leave(receive: ASGIReceiveCallable) -> None:
+async def _wait_for_disconnect(receive: ASGIReceiveCallable) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,7 @@
-"""Reads `template.yaml` as CloudFormation would: SAM's transform, then values for its functions."""
+"""Reads `template.yaml` as CloudFormation would: SAM's transform, then the intrinsic functions.
+
+It raises TemplateError for what the gateway cannot run, so that nothing is left out silently.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ PSEUDO = {
 NO_VALUE = object()
 ANY = "ANY"
 SCHEDULED_EVENT = '{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}'
-# Where code lies is of no interest here, but the transform insists on a bucket.
+# The code is not read from there, but the transform insists on a bucket.
 CODE = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}
 
 SIMPLE_CALLS: dict[str, Callable[..., Any]] = {
@@ -41,7 +44,7 @@ logging.getLogger("samtranslator").setLevel(logging.ERROR)  # it warns of its ow
 
 
 class TemplateError(Exception):
-    """The template cannot be run locally; the message says why."""
+    """The template cannot run here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +59,17 @@ class Function:
     concurrency: int | None
     environment: dict[str, str]
     durable: int | None = None
-    """How many seconds an execution of it may last; None where it is no durable function."""
+    """How many seconds an execution may take; None if the function is not durable."""
 
     @property
     def arn(self) -> str:
-        """What AWS calls it everywhere."""
+        """The function's name in policies, logs and API calls."""
         return f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{self.name}"
 
 
 @dataclass(frozen=True)
 class Authorizer:
-    """A REQUEST authorizer: its function's id, the headers that identify a caller, seconds."""
+    """A REQUEST authorizer: its function's id, identity headers, a policy's seconds in cache."""
 
     function: str
     headers: tuple[str, ...]
@@ -75,7 +78,7 @@ class Authorizer:
 
 @dataclass(frozen=True)
 class Method:
-    """What a method of a resource calls."""
+    """A method of a resource, and the function that it calls."""
 
     resource: str
     function: str
@@ -85,7 +88,7 @@ class Method:
 
 @dataclass(frozen=True)
 class GatewayResponse:
-    """How API Gateway's own answer of one type looks; what is None stays as by default."""
+    """The form of API Gateway's own responses of one type; None stands for the default."""
 
     status: int | None
     headers: dict[str, str]
@@ -94,7 +97,7 @@ class GatewayResponse:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A function that is called every so many seconds with an event, as JSON."""
+    """A function that is called every `seconds` with `event`, which is JSON."""
 
     function: str
     seconds: int
@@ -103,7 +106,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Template:
-    """What the local run needs to know of the template."""
+    """The parts of the template that the local run uses."""
 
     functions: dict[str, Function]
     schedules: tuple[Schedule, ...] = ()
@@ -117,9 +120,9 @@ class Template:
 
 
 def load(path: Path, parameters: Mapping[str, str]) -> Template:
-    """Return the template with these parameters, the others at their defaults.
+    """Return the template with these parameters; the others have their defaults.
 
-    Raises TemplateError where it cannot be transformed or asks for what is not supported here.
+    Raises TemplateError if it cannot be transformed or uses a feature that does not run here.
     """
     try:
         transformed = _transform(yaml_parse(path.read_text()), parameters)
@@ -147,7 +150,7 @@ def _transform(source: dict[str, Any], parameters: Mapping[str, str]) -> dict[st
 
 
 class _Resolver:
-    """Gives intrinsic functions their values; what only AWS can know becomes its own name."""
+    """Replaces intrinsic functions by their values; what only AWS can know becomes its own name."""
 
     def __init__(self, template: dict[str, Any], parameters: Mapping[str, str]) -> None:
         self.resources = template["Resources"]
@@ -159,7 +162,7 @@ class _Resolver:
         self.values = PSEUDO | defaults | dict(parameters)
 
     def each(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return name and properties of the resources of a type that exist here."""
+        """Return name and properties of the resources of a type whose condition holds."""
         return [
             (name, self.value(resource["Properties"]))
             for name, resource in self.resources.items()
@@ -167,7 +170,7 @@ class _Resolver:
         ]
 
     def value(self, value: Any) -> Any:
-        """Return a value without intrinsic functions."""
+        """Return a value with all intrinsic functions replaced."""
         if isinstance(value, list):
             return [v for v in map(self.value, value) if v is not NO_VALUE]
         if not isinstance(value, dict):
@@ -182,7 +185,7 @@ class _Resolver:
         return {k: v for k, v in values.items() if v is not NO_VALUE}
 
     def holds(self, condition: Any) -> bool:
-        """Tell whether a condition, or a condition's name, is true; None is."""
+        """Tell whether a condition, given or named, is true; no condition counts as true."""
         if condition is None:
             return True
         if isinstance(condition, str):
@@ -256,7 +259,7 @@ def _function(name: str, properties: dict[str, Any]) -> Function:
 
 
 def _schedules(resolver: _Resolver) -> Iterator[Schedule]:
-    """Yield what SAM makes of a function's events Schedule and ScheduleV2."""
+    """Yield the schedules that SAM makes of a function's events Schedule and ScheduleV2."""
     for _, rule in resolver.each("AWS::Events::Rule"):
         if "ScheduleExpression" in rule and rule.get("State") != "DISABLED":
             for target in rule["Targets"]:
@@ -270,9 +273,9 @@ def _schedule(timing: dict[str, Any], target: dict[str, Any]) -> Schedule:
     expression = timing["ScheduleExpression"]
     rate = re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression)
     if not rate:
-        raise TemplateError(f"no schedule {expression} runs here, only rates")
+        raise TemplateError(f"the schedule {expression} does not run here, only rates do")
     seconds = int(rate[1]) * {"minute": 60, "hour": 3600, "day": 86_400}[rate[2]]
-    return Schedule(_called(target["Arn"]), seconds, target.get("Input", SCHEDULED_EVENT))
+    return Schedule(_function_id(target["Arn"]), seconds, target.get("Input", SCHEDULED_EVENT))
 
 
 def _with_api(template: Template, body: dict[str, Any], stage: dict[str, Any]) -> Template:
@@ -305,10 +308,12 @@ def _authorizer(definition: dict[str, Any]) -> Authorizer:
     for source in definition.get("identitySource", "").split(","):
         kind, _, name = source.strip().rpartition(".")
         if definition["type"] != "request" or kind != "method.request.header":
-            raise TemplateError(f"no {definition['type']} authorizer by {source!r} runs here")
+            raise TemplateError(
+                f"a {definition['type']} authorizer by {source!r} does not run here"
+            )
         headers.append(name.lower())
     return Authorizer(
-        function=_called(definition["authorizerUri"]),
+        function=_function_id(definition["authorizerUri"]),
         headers=tuple(headers),
         ttl=int(definition.get("authorizerResultTtlInSeconds", 300)),
     )
@@ -322,22 +327,22 @@ def _methods(
         integration = operation.get("x-amazon-apigateway-integration", {})
         if integration.get("type", "").lower() != "aws_proxy":
             continue  # a mock for CORS, or parameters shared by the methods
-        asked = [scheme for schemes in operation.get("security", []) for scheme in schemes]
+        required = [name for names in operation.get("security", []) for name in names]
         method = ANY if name == "x-amazon-apigateway-any-method" else name.upper()
         methods[method] = Method(
             resource=path,
-            function=_called(integration["uri"]),
-            authorizer=next((scheme for scheme in asked if scheme in authorizers), None),
+            function=_function_id(integration["uri"]),
+            authorizer=next((name for name in required if name in authorizers), None),
             timeout=integration.get("timeoutInMillis", 29_000) / 1000,
         )
     return methods
 
 
-def _called(uri: str) -> str:
-    """Return the id of the function in an integration's address."""
+def _function_id(uri: str) -> str:
+    """Return the id of the function that an integration's URI names."""
     match = re.search(r":function:([^:/]+)", uri)
     if not match:
-        raise TemplateError(f"{uri} is no Lambda function")
+        raise TemplateError(f"{uri} is not a Lambda function")
     return match[1]
 
 

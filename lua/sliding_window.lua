@@ -1,15 +1,15 @@
--- An exact sliding window: the times of the last `limit` admissions, newest first, in a LIST.
+-- An exact sliding window: a LIST of the times of the last `limit` admissions, newest first.
 --
 -- KEYS[1]  the list of one tenant
--- KEYS[2]  the hash of its keys' last admissions, key id to microseconds; may be left out
--- ARGV[1]  limit, admissions in a window
--- ARGV[2]  window, microseconds
--- ARGV[3]  the key's id
--- ARGV[4]  how long the hash stays after an admission, milliseconds
--- Returns  {admitted 0|1, remaining, microseconds until an admission leaves the window}
+-- KEYS[2]  optional: the hash of when each of its keys was last admitted, key id to microseconds
+-- ARGV[1]  limit: admissions in a window
+-- ARGV[2]  window, in microseconds
+-- ARGV[3]  with KEYS[2]: the key's id
+-- ARGV[4]  with KEYS[2]: how long the hash is kept after an admission, in milliseconds
+-- Returns  {is admitted 0|1, remaining, microseconds until the next admission leaves the window}
 --
--- Time only grows along the list, so what has left the window is at its end: a call drops that and
--- counts the rest. A refused call writes no entry. The clock is the server's: callers' may differ.
+-- Times only grow along the list, so a call drops what has left the window from its end and counts
+-- the rest. A refused call adds nothing. The clock is the server's, since callers' may differ.
 local limit = tonumber(ARGV[1])
 local window = tonumber(ARGV[2])
 
@@ -20,8 +20,8 @@ if newest and newest > now then
     now = newest -- the server's clock was set back: stand still until it has caught up
 end
 
--- How many have left: looked for in growing steps, then by halves, so that a call that finds
--- thousands gone holds Redis up no longer than one that finds none.
+-- Count what has left by doubling steps, then by halving: finding thousands gone takes Redis no
+-- longer than finding none.
 local function has_left(nth_oldest)
     local admission = tonumber(redis.call('LINDEX', KEYS[1], -nth_oldest))
     return admission and admission <= now - window
@@ -41,7 +41,7 @@ end
 local oldest = tonumber(redis.call('LINDEX', KEYS[1], -1))
 local used = redis.call('LLEN', KEYS[1])
 if used >= limit then
-    -- After a limit was lowered there may be more entries than it allows: wait for as many to leave.
+    -- A lowered limit may leave more entries than it allows: all beyond it must leave first.
     local next_free = tonumber(redis.call('LINDEX', KEYS[1], limit - 1))
     return {0, 0, next_free + window - now}
 end

@@ -70,7 +70,7 @@ def _add_idempotency(operation: dict[str, Any]) -> None:
             "schema": {
                 "type": "string",
                 "minLength": 1,
-                "maxLength": idempotency.LONGEST,
+                "maxLength": idempotency.MAX_LENGTH,
                 "pattern": "^[!-~]+$",
             },
         }

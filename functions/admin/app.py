@@ -153,4 +153,4 @@ async def list_audit_entries(
     return service.list_entries(operator, query)
 
 
-handler = api.handler(router, callers=Operator)
+handler = api.handler(router, caller_type=Operator)

@@ -33,7 +33,7 @@ Row = TypeVar("Row", Tenant, NewApiKey)
 
 def create(operator: Operator, tenant: TenantCreate) -> NewTenant:
     """Return the new tenant with its first key; raises ServiceUnavailable without peppers."""
-    secret, columns = api_keys.mint()
+    secret, columns = api_keys.issue()
     fields = {"tenant": Jsonb(_columns(tenant.model_dump())), "key_id": columns.pop("id")}
     [created] = db.write(
         operator,
@@ -79,7 +79,7 @@ def delete(operator: Operator, tenant_id: UUID, deletion: TenantDeletion) -> Ten
 
 def create_key(operator: Operator, tenant_id: UUID, key: TenantKeyCreate) -> NewApiKey:
     """Return a tenant's new key; raises TenantNotFound, TenantDeleted, ServiceUnavailable."""
-    secret, columns = api_keys.mint()
+    secret, columns = api_keys.issue()
     parameters = {"tenant_id": tenant_id} | columns | _key_columns(key)
     created = db.write(operator, db.Query("admin/create_key", parameters, NewApiKey))
     return _first(operator, created, tenant_id).model_copy(update={"key": secret})

@@ -1,6 +1,7 @@
-"""The API Gateway authorizer: a key becomes a tenant, or nothing.
+"""The API Gateway authorizer: from an API key to its tenant, or to a refusal.
 
-A plain handler: it runs on the way in of every request that API Gateway's cache does not answer.
+A plain handler without FastAPI, since every request that API Gateway has no cached policy for waits
+for it.
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,7 @@ HEADER = "x-api-key"
 
 
 @dataclass(frozen=True, slots=True)
-class _Owner:
-    """Whom a key belongs to."""
-
+class _KeyOwner:
     tenant_id: UUID
     key_id: UUID
     scopes: list[str]
@@ -32,17 +31,17 @@ class _Owner:
 
 
 @dataclass(frozen=True, slots=True)
-class _Noted:
+class _RefusalRecord:
     noted: bool
 
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Return a policy for this API's stage as a whole, since API Gateway caches it for every route.
+    """Return a policy for the whole stage, since API Gateway caches it for every route.
 
-    An unknown key is denied rather than refused by an exception, so that this is cached too. Raises
-    what `db.call` raises where keys cannot be checked; API Gateway then answers 503.
+    An invalid key gets a policy that denies, not an exception, so that this is cached too. Raises
+    what `db.call` raises while keys cannot be checked; API Gateway then answers 503.
     """
     caller = identify(_sent_keys(event), event.get("requestContext") or {})
     count("KeysAccepted" if caller else "KeysRefused")
@@ -62,39 +61,42 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     }
 
 
-def identify(sent: list[str], request: Mapping[str, Any] = MappingProxyType({})) -> Caller | None:
-    """Return whom the one key sent belongs to, or None; asks the database for well-formed keys.
+def identify(
+    sent_keys: list[str], request_context: Mapping[str, Any] = MappingProxyType({})
+) -> Caller | None:
+    """Return whose key was sent, or None unless it is exactly one valid key.
 
-    One that belonged to somebody and is refused is noted, with the `request` that it came in.
+    Only a well-formed key costs a query. A key that was revoked, has expired or belongs to a
+    suspended tenant is recorded in the audit log, with its request.
     """
-    if len(sent) != 1 or not _is_plausible(sent[0]):
+    if len(sent_keys) != 1 or not _is_plausible(sent_keys[0]):
         return None
-    digests = [api_keys.digest(sent[0], pepper) for pepper in peppers().values()]
-    owners = db.call("authorizer/authenticate", {"digests": digests}, _Owner)
+    digests = [api_keys.digest(sent_keys[0], pepper) for pepper in peppers().values()]
+    owners = db.call("authorizer/authenticate", {"digests": digests}, _KeyOwner)
     if len(owners) != 1:
-        if api_keys.is_well_formed(sent[0]):
-            _note(digests, request)
+        if api_keys.is_well_formed(sent_keys[0]):
+            _record_refusal(digests, request_context)
         return None
     [owner] = owners
     return Caller(owner.tenant_id, owner.key_id, frozenset(owner.scopes), owner.requests_per_minute)
 
 
-def _note(digests: list[bytes], request: Mapping[str, Any]) -> None:
-    """Note a refused key in its tenant's audit log; it is refused, whether or not this succeeds."""
-    refused = {
+def _record_refusal(digests: list[bytes], request_context: Mapping[str, Any]) -> None:
+    """Record a refused key in its tenant's audit log, if it ever had one; a failure is logged."""
+    parameters = {
         "digests": digests,
-        "request_id": str(request.get("requestId", "")),
-        "address": str((request.get("identity") or {}).get("sourceIp", "")),
+        "request_id": str(request_context.get("requestId", "")),
+        "address": str((request_context.get("identity") or {}).get("sourceIp", "")),
     }
     try:
-        db.call("authorizer/note_refused", refused, _Noted)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is more important
-        logger.warning("a refused key was not noted", extra={"cause": type(error).__name__})
+        db.call("authorizer/note_refused", parameters, _RefusalRecord)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the key stays refused
+        logger.warning("a refused key was not recorded", extra={"cause": type(error).__name__})
 
 
 def _is_plausible(key: str) -> bool:
-    demo = settings().profile == "local" and key in api_keys.DEMO_KEYS
-    return demo or api_keys.is_well_formed(key)
+    is_demo_key = settings().profile == "local" and key in api_keys.DEMO_KEYS
+    return is_demo_key or api_keys.is_well_formed(key)
 
 
 def _sent_keys(event: Mapping[str, Any]) -> list[str]:

@@ -57,7 +57,7 @@ def _require_scopes(caller: Caller, scopes: Iterable[str]) -> None:
 
 
 def _issue(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey]:
-    key, columns = api_keys.mint()
+    key, columns = api_keys.issue()
     # The database checks the scopes again: the caller's may have changed since it was authorized.
     refused = InsufficientScope(required_scope=" ".join(fields["scopes"]))
     created = db.write(

@@ -22,11 +22,11 @@ def make(conn: psycopg.Connection[Any], name: str) -> dict[str, str]:
     The connection is the migrator's; policies hold for the owner of the tables too, so the tenant
     is entered before its row is written. Raises ServiceUnavailable where no peppers can be read.
     """
-    key, minted = api_keys.mint()
+    key, stored = api_keys.issue()
     with conn.transaction():
         conn.execute("set local role map_owner")
         conn.execute("select set_config('app.tenant_id', %s, true)", (str(api_keys.PLATFORM),))
         [expires_at] = conn.execute(
-            MAKE_KEY, minted | {"name": name, "scopes": SCOPES, "days": DAYS}
+            MAKE_KEY, stored | {"name": name, "scopes": SCOPES, "days": DAYS}
         ).fetchone() or [None]
-    return {"key_id": str(minted["id"]), "key": key, "expires_at": expires_at.isoformat()}
+    return {"key_id": str(stored["id"]), "key": key, "expires_at": expires_at.isoformat()}

@@ -22,7 +22,7 @@ Preference = Annotated[
     ),
 ]
 
-router = api.router("/api/v1", tags=["Runs"], joins=False)
+router = api.router("/api/v1", tags=["Runs"], own_transactions=True)
 
 
 @router.post(
@@ -80,4 +80,4 @@ async def list_models(caller: Reader) -> ModelList:  # noqa: ARG001 - any caller
     return service.models()
 
 
-handler = api.handler(router, spends=True)
+handler = api.handler(router, requires_limiter=True)

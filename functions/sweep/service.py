@@ -122,4 +122,4 @@ def _uses() -> Iterator[_Use]:
 def _forget(uses: list[_Use]) -> None:
     for tenant_id, of_tenant in groupby(uses, attrgetter("tenant_id")):
         pairs = [text for use in of_tenant for text in (use.key_id, use.microseconds)]
-        redis_client.run_script("forget_uses", [rate_limit.key_uses_name(tenant_id)], pairs)
+        redis_client.run_script("forget_key_uses", [rate_limit.key_uses_name(tenant_id)], pairs)

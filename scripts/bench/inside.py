@@ -158,7 +158,7 @@ def measure_history(history: dict[str, Any], samples: int) -> Measured:
     # What 45 000 pages would lead to.
     item = SimpleNamespace(id=UUID(told.deep_id), created_at=datetime.fromisoformat(told.deep_time))
     filters = models.HistoryQuery().filters()
-    cursor = pagination._cursor(item, pagination._seal(caller, "executions", filters))  # noqa: SLF001 - no page to take it from
+    cursor = pagination.Cursors(caller, "executions", filters).encode(item)
 
     def get(query: str) -> Callable[[], None]:
         return partial(

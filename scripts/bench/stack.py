@@ -65,7 +65,7 @@ def running() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="map-bench-") as name:
         folder = Path(name)
         process = subprocess.Popen(
-            [sys.executable, "-m", "local", "--port", "0", "--data", str(folder)],
+            [sys.executable, "-m", "local", "--quiet", "--port", "0", "--data", str(folder)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

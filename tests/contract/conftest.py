@@ -45,6 +45,11 @@ class LocalStack:
         return [pid for pid, command in self.children().items() if f" {function} " in command]
 
     @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return output_file(self.data).read_text()
+
+    @property
     def postgres_pid(self) -> int:
         return int((self.data / "postgres/postmaster.pid").read_text().split()[0])
 
@@ -82,9 +87,14 @@ def processes() -> Iterator[tuple[int, int, str]]:
 StartStack = Callable[..., LocalStack]
 
 
+def output_file(data: Path) -> Path:
+    """Return where a platform's output goes; a pipe would fill up if nobody read it."""
+    return data.with_name(f"{data.name}.log")
+
+
 def start(data: Path, *options: str, **environment: str) -> LocalStack:
     """Start the platform on a free port and return when it answers."""
-    log = data.with_name(f"{data.name}.log")  # no pipe: it fills up where nobody reads it
+    log = output_file(data)
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local import template
-from local.gateway import Gateway, Refused
+from local.gateway import Gateway, GatewayError
 from local.proxy import Request
 from tests.contract.gateway_api import TEMPLATE, GatewayApi, MakeApi
 
@@ -65,7 +65,8 @@ def test_every_gateway_response_of_our_template_has_our_error_shape(
     tmp_path: Path, kind: str, message: str
 ) -> None:
     request = Request(method="GET", path="/api/v1/tools")
-    response = Gateway(OURS, 1, tmp_path).refuse(Refused(kind, message=message), request)
+    error = GatewayError(kind, message=message)
+    response = Gateway(OURS, 1, tmp_path).error_response(error, request)
     body = json.loads(response.body)
     assert body.keys() == {"error_code", "message", "details"}
     assert response.status == OURS.responses[kind].status

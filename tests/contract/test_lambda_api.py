@@ -253,7 +253,7 @@ def test_a_schedule_of_the_template_calls_its_function(
     event = json.dumps({"folder": str(tmp_path)})
     marking = tuple(replace(s, event=event) for s in loaded.schedules if s.seconds == 60)
     functions.gateway.template = replace(loaded, schedules=marking)
-    task = asyncio.run_coroutine_threadsafe(functions.gateway.keep_time(), functions.loop)
+    task = asyncio.run_coroutine_threadsafe(functions.gateway.run_schedules(), functions.loop)
     try:
         until(clock.was_read)  # its minute starts here
         for seconds, marks in ((59, ""), (1, "x"), (60, "xx")):

@@ -141,7 +141,8 @@ def test_a_database_that_cannot_be_migrated_is_told_without_a_trace(tmp_path: Pa
             conn.execute("create table app.migrations (unheard_of int)")
     code, words = say("--port", "0", "--data", str(tmp_path))
     assert code == 1
-    assert "make run: the database is not migrated: permission denied for schema app" in words
+    assert "make run: the database cannot be migrated: permission denied for schema app" in words
+    assert "`make reset` starts with an empty one and keeps a copy" in words
     assert f"see {tmp_path}/logs/MigrateFunction.log" in words
     assert "Traceback" not in words
 
@@ -164,6 +165,67 @@ def test_root_runs_postgres_from_a_folder_that_others_cannot_enter(
         for _ in range(2):  # the second finds the copy
             with backends.postgres(tmp_path / "postgres") as server:
                 assert any(word.startswith(copies) for word in server.command)
+
+
+def test_a_database_of_newer_code_is_told_with_the_local_remedy(tmp_path: Path) -> None:
+    with backends.postgres(tmp_path / "postgres") as server:
+        backends.create_database(server)
+        with psycopg.connect(host=server.socket, user="postgres", dbname="map") as conn:
+            conn.execute((ROOT / "sql/bootstrap.sql").read_bytes())
+            conn.execute("insert into app.migrations (version, checksum) values ('9999_later', '')")
+    code, words = say("--port", "0", "--data", str(tmp_path))
+    assert code == 1
+    [line] = [line for line in words.splitlines() if line.startswith("make run:")]
+    assert "migrations that this code does not know (9999_later)" in line
+    assert "`make reset`" in line
+    assert "deploy" not in line
+
+
+# ── What it prints while it runs ────────────────────────────────────────────────────────────────
+def test_each_request_is_a_line_and_the_error_of_a_handler_is_shown(
+    start_stack: StartStack,
+) -> None:
+    stack = start_stack()
+    create_tool(stack, "printed")
+    assert eventually(
+        lambda: bool(re.search(r"POST   /api/v1/tools 201 \d+ ms tenant 1", stack.output))
+    )
+    with psycopg.connect(
+        host=stack.postgres_socket, user="postgres", dbname="map", autocommit=True
+    ) as conn:
+        conn.execute("alter table app.tools rename column description to lost")
+    assert create_tool(stack, "broken").status_code == 500
+    assert eventually(lambda: "Traceback (most recent call last)" in stack.output)
+    assert "ToolsFunction ERROR" in stack.output
+    assert eventually(lambda: "UndefinedColumn" in stack.output)
+
+
+def test_quiet_prints_no_requests(start_stack: StartStack) -> None:
+    stack = start_stack("--quiet")
+    create_tool(stack, "unseen")
+    stack.stop()
+    assert "POST" not in stack.output
+
+
+def test_the_logs_of_all_functions_are_followed(local_stack: LocalStack) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "local.logs", "--data", str(local_stack.data)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as logs:
+        assert logs.stdout
+        assert re.match(r"\d\d:\d\d:\d\d MigrateFunction INFO ", logs.stdout.readline())
+        logs.send_signal(signal.SIGINT)
+        assert logs.wait(10) == 0
+
+
+def test_logs_that_are_not_there_are_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "local.logs", "--data", str(tmp_path)]
+    logs = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert logs.returncode == 1
+    assert "start `make run`" in logs.stdout
+    assert logs.stdout.count("\n") == 1
 
 
 # ── How it ends ─────────────────────────────────────────────────────────────────────────────────
@@ -240,60 +302,6 @@ def test_with_reload_a_change_of_code_replaces_the_sandboxes(own_stack: LocalSta
         assert eventually(lambda: not pids() & before)
     finally:
         changed.unlink()
-
-
-# ── make ────────────────────────────────────────────────────────────────────────────────────────
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make without what the make around this test may have set."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "-C", str(ROOT), "--no-print-directory", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-
-
-def test_make_help_lists_every_command() -> None:
-    [phony] = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    listed = re.findall(r"^  make (\S+)", make("help").stdout, re.MULTILINE)
-    assert sorted(listed) == sorted(phony.split())
-
-
-def test_make_clean_removes_its_own_data_and_says_so(tmp_path: Path) -> None:
-    for name in ("postgres", "redis", "logs", "sockets"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "lambda-url").touch()
-    (tmp_path / "of the user").touch()
-    cleaned = make("clean", f"DATA={tmp_path}")
-    assert cleaned.returncode == 0
-    assert str(tmp_path) in cleaned.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["of the user"]
-
-
-def test_make_clean_leaves_a_running_platform_its_data(local_stack: LocalStack) -> None:
-    cleaned = make("clean", f"DATA={local_stack.data}")
-    assert cleaned.returncode != 0
-    assert "stop it first" in cleaned.stdout
-    assert (local_stack.data / "postgres").exists()
-
-
-@pytest.mark.parametrize(
-    ("python", "words"),
-    [
-        ("#!/bin/sh\nexit 1", "Python 3.11 or later is needed"),
-        ("#!/bin/sh\ncase $2 in *ensurepip*) exit 1;; esac", "apt install python3-venv"),
-        (None, "is missing: install Python 3.11"),
-    ],
-)
-def test_a_python_that_is_no_good_is_told_in_one_line(
-    tmp_path: Path, python: str | None, words: str
-) -> None:
-    program = tmp_path / "python"
-    if python:
-        program.write_text(python)
-        program.chmod(0o755)
-    made = make("run", f"PYTHON={program}", f"VENV={tmp_path / 'venv'}")
-    assert made.returncode != 0
-    assert words in made.stdout
-    assert made.stdout.count("\n") == 1
-    assert not (tmp_path / "venv").exists()
 
 
 def test_setpriv_is_there_where_this_runs() -> None:

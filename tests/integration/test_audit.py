@@ -740,7 +740,7 @@ def test_a_refusal_that_cannot_be_noted_is_the_same_refusal(
     finally:
         admin.execute(f"grant execute on function {signature} to map_api".encode())
     assert (answer.status, answer.text) == (noted.status, noted.text)
-    assert "a refusal was not noted" in log.getvalue()
+    assert "a refusal was not recorded" in log.getvalue()
     assert admin.execute("select from app.audit_log").rowcount == 1
 
 
@@ -884,6 +884,6 @@ def test_a_refused_key_that_cannot_be_noted_is_refused_all_the_same(
         assert effect(send(KEY)) == "Deny"
     finally:
         admin.execute(f"grant execute on function {signature} to map_authorizer".encode())
-    assert "a refused key was not noted" in log.getvalue()
+    assert "a refused key was not recorded" in log.getvalue()
     assert KEY not in log.getvalue()
     assert refusals(admin) == 0

@@ -108,7 +108,7 @@ class World:
 
 def made(admin: Connection, tenant_id: UUID, *scopes: str) -> tuple[str, str]:
     """Return a new key of a tenant, and its id."""
-    key, fields = api_keys.mint()
+    key, fields = api_keys.issue()
     admin.execute(
         "insert into app.api_keys (tenant_id, name, scopes, id, digest, pepper_version, prefix,"
         " last_four) values (%s, 'matrix', %s, %s, %s, %s, %s, %s)",

@@ -65,3 +65,9 @@ def outputs_used() -> Iterator[tuple[str, str]]:
     yield from re.findall(r"(\w+)\.Outputs\.(\w+)", (ROOT / "template.yaml").read_text())
     for text in texts(SOURCE):
         yield from re.findall(r"^(\w+)\.Outputs\.(\w+)$", text)
+
+
+RESOURCES: Resources = transformed()["Resources"]
+FUNCTIONS = of_type(RESOURCES, "AWS::Lambda::Function")
+[API] = of_type(RESOURCES, "AWS::ApiGateway::RestApi").values()
+APPLICATIONS = of_type(SOURCE["Resources"], "AWS::Serverless::Application")

@@ -11,14 +11,11 @@ from pydantic import BaseModel
 from mini_agent import errors, executions
 from mini_agent.identity import api_keys
 from scripts import openapi
+from tests.unit.test_errors import CLASSES
 
 DOCUMENT = json.loads(openapi.TARGET.read_text())
 MADE = openapi.document()  # here, since the rooms' event loops begin with a socket pair
-STATUSES = {
-    error_code: error.status
-    for error in errors.ApiError.__subclasses__()
-    for error_code in [error.error_code]
-}
+STATUSES = {error.error_code: error.status for error in CLASSES}
 ENDPOINTS = {
     # the endpoints of the specification, each with its scope and the answers it can give besides
     # those that all give

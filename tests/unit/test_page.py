@@ -31,16 +31,13 @@ bytes_of_cursors = st.integers(0, 31)
 
 def opened(cursor: str, caller: Caller = ONE, room: str = "tools", **filters: str | None) -> Thing:
     """Return the position that a cursor stands for."""
-    seal = pagination._seal(caller, room, filters)
-    time, id_ = pagination._position(pagination.PageQuery(cursor=cursor), seal)
-    assert time
-    assert id_
+    time, id_ = pagination.Cursors(caller, room, filters).decode(cursor)
     return Thing(id_, time)
 
 
 def closed(thing: Thing, caller: Caller = ONE, room: str = "tools", **filters: str | None) -> str:
     """Return the cursor behind a thing."""
-    return pagination._cursor(thing, pagination._seal(caller, room, filters))
+    return pagination.Cursors(caller, room, filters).encode(thing)
 
 
 @given(things)

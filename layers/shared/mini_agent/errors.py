@@ -1,6 +1,26 @@
-"""Every error that a client can see: its code, its status, and the one shape of the answer.
+"""Every error that a client can see: each knows its status, its code and its message.
 
-Nothing of FastAPI is here: the authorizer raises these too, and starts without it.
+ApiError
+  · Unauthorized 401          MissingApiKey, InvalidApiKey
+  · BudgetExceeded 402
+  · Forbidden 403             TenantIsolationViolation, CrossTenantTool, InsufficientScope
+  · NotFound 404              ToolNotFound, AgentNotFound, ExecutionNotFound, StepNotFound,
+                              SecretNotFound, KeyNotFound, TenantNotFound, RouteNotFound
+  · MethodNotAllowed 405
+  · Conflict 409              DuplicateToolName, DuplicateAgentName, ToolInUse,
+                              ExecutionAlreadyFinished, ApprovalClosed, TenantProtected,
+                              TenantDeleted, IdempotencyKeyInUse
+  · PayloadTooLarge 413
+  · UnsupportedMediaType 415
+  · Unprocessable 422         ValidationFailed, IdempotencyKeyReused, UnsupportedModel
+  · TooManyRequests 429       RateLimitExceeded, TooManyRuns
+  · InternalServerError 500
+  · ModelProviderFailed 502
+  · ServiceUnavailable 503
+  · DeadlineExceeded 504
+
+A room raises one with the `details` that the client gets; `http/exception_handlers.py` renders it.
+FastAPI is not imported here: the authorizer raises these too, and starts without it.
 """
 
 from typing import Any, ClassVar
@@ -8,11 +28,13 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 RETRY_AFTER_SECONDS = 5
-"""How long a client is asked to wait when a dependency is away."""
+"""How long a client should wait for a dependency that is unavailable."""
+
+_ID = "550e8400-e29b-41d4-a716-446655440000"
 
 
 class ErrorBody(BaseModel):
-    """The shape of every answer that is not a success."""
+    """The body of every response that is not a success."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -22,16 +44,21 @@ class ErrorBody(BaseModel):
 
 
 class ApiError(Exception):
-    """An error that knows its answer; keyword arguments become `details`."""
+    """An error with its response; keyword arguments become `details`."""
 
     status: ClassVar[int]
     error_code: ClassVar[str]
     message: ClassVar[str]
     example: ClassVar[dict[str, Any]] = {}
     """`details` as the OpenAPI document shows them."""
-
     retry_after: int | None = None
     """Seconds after which a client should try again: the `Retry-After` header."""
+
+    def __init_subclass__(cls, *, status: int | None = None, code: str | None = None) -> None:
+        if status:
+            cls.status = status
+        if code:
+            cls.error_code = code
 
     def __init__(self, **details: object) -> None:
         super().__init__(self.message)
@@ -39,28 +66,26 @@ class ApiError(Exception):
         self.headers: dict[str, str] = {}
 
 
-class MissingApiKey(ApiError):
+class Unauthorized(ApiError, status=401):
+    """The request has no valid API key."""
+
+
+class MissingApiKey(Unauthorized, code="MISSING_API_KEY"):
     """No `X-API-KEY` header."""
 
-    status = 401
-    error_code = "MISSING_API_KEY"
     message = "Send your API key in the X-API-KEY header"
 
 
-class InvalidApiKey(ApiError):
-    """Unknown, malformed, revoked or expired key, or a suspended tenant: one answer for all."""
+class InvalidApiKey(Unauthorized, code="INVALID_API_KEY"):
+    """The key is unknown, malformed, revoked or expired, or its tenant suspended: one answer."""
 
-    status = 401
-    error_code = "INVALID_API_KEY"
     message = "This API key is not valid"
 
 
-class BudgetExceeded(ApiError):
-    """The tenant's budget has not enough left for this run."""
+class BudgetExceeded(ApiError, status=402, code="BUDGET_EXCEEDED"):
+    """What is left of the tenant's budget does not cover this run."""
 
-    status = 402
-    error_code = "BUDGET_EXCEEDED"
-    message = "The budget is used up; details say what is left and when it renews"
+    message = "The budget does not cover this run; details say what is left and when it renews"
     example: ClassVar = {
         "budget": "spend_per_month_usd",
         "limit": 50.0,
@@ -69,305 +94,245 @@ class BudgetExceeded(ApiError):
     }
 
 
-class TenantIsolationViolation(ApiError):
-    """A run of an agent that this tenant does not have, whether or not it exists elsewhere."""
+class Forbidden(ApiError, status=403):
+    """The caller asks for what is not its own; recorded in the audit log."""
 
-    status = 403
-    error_code = "TENANT_ISOLATION_VIOLATION"
+
+class TenantIsolationViolation(Forbidden, code="TENANT_ISOLATION_VIOLATION"):
+    """A run of an agent that this tenant does not have, whether or not another tenant does."""
+
     message = "Access denied to resource owned by another tenant"
-    example: ClassVar = {
-        "resource_type": "agent",
-        "resource_id": "550e8400-e29b-41d4-a716-446655440000",
-    }
+    example: ClassVar = {"resource_type": "agent", "resource_id": _ID}
 
 
-class CrossTenantTool(ApiError):
-    """An agent given a tool that this tenant does not have, whether or not it exists elsewhere."""
+class CrossTenantTool(Forbidden, code="CROSS_TENANT_TOOL"):
+    """An agent with a tool that this tenant does not have, whether or not another tenant does."""
 
-    status = 403
-    error_code = "CROSS_TENANT_TOOL"
-    message = "An agent can use its own tenant's tools only"
-    example: ClassVar = {"tool_ids": ["550e8400-e29b-41d4-a716-446655440000"]}
+    message = "An agent can only use tools of its own tenant"
+    example: ClassVar = {"tool_ids": [_ID]}
 
 
-class InsufficientScope(ApiError):
-    """The key lacks the route's scope."""
+class InsufficientScope(Forbidden, code="INSUFFICIENT_SCOPE"):
+    """The key lacks the scope of the route."""
 
-    status = 403
-    error_code = "INSUFFICIENT_SCOPE"
-    message = "This API key may not do that"
+    message = "This API key lacks the scope in details.required_scope"
     example: ClassVar = {"required_scope": "tools:write"}
 
 
-class ToolNotFound(ApiError):
+class NotFound(ApiError, status=404):
+    """The tenant has no such thing, whether or not another tenant does."""
+
+
+class ToolNotFound(NotFound, code="TOOL_NOT_FOUND"):
     """This tenant has no such tool."""
 
-    status = 404
-    error_code = "TOOL_NOT_FOUND"
     message = "No such tool"
-    example: ClassVar = {"tool_id": "550e8400-e29b-41d4-a716-446655440000"}
+    example: ClassVar = {"tool_id": _ID}
 
 
-class AgentNotFound(ApiError):
+class AgentNotFound(NotFound, code="AGENT_NOT_FOUND"):
     """This tenant has no such agent."""
 
-    status = 404
-    error_code = "AGENT_NOT_FOUND"
     message = "No such agent"
-    example: ClassVar = {"agent_id": "550e8400-e29b-41d4-a716-446655440000"}
+    example: ClassVar = {"agent_id": _ID}
 
 
-class ExecutionNotFound(ApiError):
+class ExecutionNotFound(NotFound, code="EXECUTION_NOT_FOUND"):
     """This tenant has no such execution."""
 
-    status = 404
-    error_code = "EXECUTION_NOT_FOUND"
     message = "No such execution"
-    example: ClassVar = {"execution_id": "550e8400-e29b-41d4-a716-446655440000"}
+    example: ClassVar = {"execution_id": _ID}
 
 
-class StepNotFound(ApiError):
-    """This run has no such step, or none that waits for approval."""
+class StepNotFound(NotFound, code="STEP_NOT_FOUND"):
+    """This run has no such step, or the step needs no approval."""
 
-    status = 404
-    error_code = "STEP_NOT_FOUND"
-    message = "This run has no approval step of this number"
-    example: ClassVar = {
-        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
-        "step": 3,
-    }
+    message = "This run has no step of this number that needs an approval"
+    example: ClassVar = {"execution_id": _ID, "step": 3}
 
 
-class SecretNotFound(ApiError):
+class SecretNotFound(NotFound, code="SECRET_NOT_FOUND"):
     """This tenant has no such secret."""
 
-    status = 404
-    error_code = "SECRET_NOT_FOUND"
     message = "No such secret"
     example: ClassVar = {"name": "search_api_key"}
 
 
-class KeyNotFound(ApiError):
+class KeyNotFound(NotFound, code="KEY_NOT_FOUND"):
     """This tenant has no such key."""
 
-    status = 404
-    error_code = "KEY_NOT_FOUND"
     message = "No such API key"
-    example: ClassVar = {"key_id": "550e8400-e29b-41d4-a716-446655440000"}
+    example: ClassVar = {"key_id": _ID}
 
 
-class TenantNotFound(ApiError):
-    """There is no such tenant."""
+class TenantNotFound(NotFound, code="TENANT_NOT_FOUND"):
+    """The platform has no such tenant."""
 
-    status = 404
-    error_code = "TENANT_NOT_FOUND"
     message = "No such tenant"
-    example: ClassVar = {"tenant_id": "550e8400-e29b-41d4-a716-446655440000"}
+    example: ClassVar = {"tenant_id": _ID}
 
 
-class RouteNotFound(ApiError):
-    """No such path."""
+class RouteNotFound(NotFound, code="ROUTE_NOT_FOUND"):
+    """No route has this path."""
 
-    status = 404
-    error_code = "ROUTE_NOT_FOUND"
     message = "No such path; GET /openapi.json lists them"
 
 
-class MethodNotAllowed(ApiError):
-    """The path exists, the method does not; the answer has `Allow`."""
+class MethodNotAllowed(ApiError, status=405, code="METHOD_NOT_ALLOWED"):
+    """The path exists, but not with this method; the response has `Allow`."""
 
-    status = 405
-    error_code = "METHOD_NOT_ALLOWED"
-    message = "This path does not take this method; the Allow header says which it takes"
+    message = "This path does not support this method; the Allow header lists those it does"
 
 
-class DuplicateToolName(ApiError):
+class Conflict(ApiError, status=409):
+    """The request does not fit the present state."""
+
+
+class DuplicateToolName(Conflict, code="DUPLICATE_TOOL_NAME"):
     """The tenant has a tool of this name."""
 
-    status = 409
-    error_code = "DUPLICATE_TOOL_NAME"
     message = "A tool of this name exists; choose another name or update that tool"
     example: ClassVar = {"name": "web_search"}
 
 
-class DuplicateAgentName(ApiError):
+class DuplicateAgentName(Conflict, code="DUPLICATE_AGENT_NAME"):
     """The tenant has an agent of this name."""
 
-    status = 409
-    error_code = "DUPLICATE_AGENT_NAME"
     message = "An agent of this name exists; choose another name or update that agent"
     example: ClassVar = {"name": "Research Assistant"}
 
 
-class ToolInUse(ApiError):
-    """Delete of a tool that agents use."""
+class ToolInUse(Conflict, code="TOOL_IN_USE"):
+    """The tool cannot be deleted: agents use it."""
 
-    status = 409
-    error_code = "TOOL_IN_USE"
-    message = "Agents use this tool; take it from them first"
-    example: ClassVar = {
-        "dependent_agents": [
-            {"id": "650e8400-e29b-41d4-a716-446655440000", "name": "Research Assistant"}
-        ]
-    }
+    message = "Agents use this tool; remove it from them first"
+    example: ClassVar = {"dependent_agents": [{"id": _ID, "name": "Research Assistant"}]}
 
 
-class ExecutionAlreadyFinished(ApiError):
-    """A run that is over cannot be cancelled."""
+class ExecutionAlreadyFinished(Conflict, code="EXECUTION_ALREADY_FINISHED"):
+    """The run cannot be cancelled: it has finished."""
 
-    status = 409
-    error_code = "EXECUTION_ALREADY_FINISHED"
-    message = "This run is over"
-    example: ClassVar = {
-        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
-        "status": "completed",
-    }
+    message = "This run has already finished"
+    example: ClassVar = {"execution_id": _ID, "status": "completed"}
 
 
-class ApprovalClosed(ApiError):
-    """An approval that was decided otherwise, or expired."""
+class ApprovalClosed(Conflict, code="APPROVAL_CLOSED"):
+    """The approval was decided otherwise, or has expired."""
 
-    status = 409
-    error_code = "APPROVAL_CLOSED"
-    message = "This step does not wait for an approval any more"
-    example: ClassVar = {
-        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
-        "step": 3,
-        "decision": "reject",
-    }
+    message = "This step no longer waits for an approval"
+    example: ClassVar = {"execution_id": _ID, "step": 3, "decision": "reject"}
 
 
-class TenantProtected(ApiError):
-    """The platform's own tenant stays."""
+class TenantProtected(Conflict, code="TENANT_PROTECTED"):
+    """The platform's own tenant cannot be suspended or deleted."""
 
-    status = 409
-    error_code = "TENANT_PROTECTED"
     message = "This is the platform's own tenant, which cannot be suspended or deleted"
     example: ClassVar = {"tenant_id": "00000000-0000-0000-0000-000000000000"}
 
 
-class TenantDeleted(ApiError):
-    """A tenant that is deleted can be resumed while its grace lasts, and nothing else."""
+class TenantDeleted(Conflict, code="TENANT_DELETED"):
+    """A deleted tenant can only be resumed, and only until its grace period ends."""
 
-    status = 409
-    error_code = "TENANT_DELETED"
     message = "This tenant is deleted; until delete_after it can be resumed"
-    example: ClassVar = {
-        "tenant_id": "550e8400-e29b-41d4-a716-446655440000",
-        "delete_after": "2024-01-22T10:30:00Z",
-    }
+    example: ClassVar = {"tenant_id": _ID, "delete_after": "2024-01-22T10:30:00Z"}
 
 
-class IdempotencyKeyInUse(ApiError):
-    """The first request with this `Idempotency-Key` is still at work; `Retry-After` says when."""
+class IdempotencyKeyInUse(Conflict, code="IDEMPOTENCY_KEY_IN_USE"):
+    """The first request with this `Idempotency-Key` is still in progress."""
 
-    status = 409
-    error_code = "IDEMPOTENCY_KEY_IN_USE"
     retry_after = 1
-    message = "The first request with this Idempotency-Key is not over; try again"
+    message = "The first request with this Idempotency-Key is still in progress; try again"
 
 
-class PayloadTooLarge(ApiError):
-    """API Gateway's own answer: what Lambda takes is 6 MB."""
+class PayloadTooLarge(ApiError, status=413, code="PAYLOAD_TOO_LARGE"):
+    """The request exceeds 6 MB, Lambda's limit; API Gateway answers by itself."""
 
-    status = 413
-    error_code = "PAYLOAD_TOO_LARGE"
     message = "The request is too large"
     example: ClassVar = {"limit_bytes": 6291456}
 
 
-class UnsupportedMediaType(ApiError):
-    """A body that is not declared as JSON."""
+class UnsupportedMediaType(ApiError, status=415, code="UNSUPPORTED_MEDIA_TYPE"):
+    """The body is not declared as JSON."""
 
-    status = 415
-    error_code = "UNSUPPORTED_MEDIA_TYPE"
     message = "Send a JSON body with Content-Type: application/json"
 
 
-class ValidationFailed(ApiError):
-    """Body, path, query or cursor is not as declared; `errors` says where and why."""
+class Unprocessable(ApiError, status=422):
+    """The request is understood, but its content is not valid."""
 
-    status = 422
-    error_code = "VALIDATION_ERROR"
+
+class ValidationFailed(Unprocessable, code="VALIDATION_ERROR"):
+    """The body, path, query or a header is not as documented; `errors` says where and why."""
+
     message = "The request is not valid; details.errors says where and why"
     example: ClassVar = {
         "errors": [{"field": "body.name", "message": "Field required", "type": "missing"}]
     }
 
-
-class IdempotencyKeyReused(ApiError):
-    """The `Idempotency-Key` of another request: another body, another path."""
-
-    status = 422
-    error_code = "IDEMPOTENCY_KEY_REUSED"
-    message = "Another request had this Idempotency-Key; take a new one for a new request"
+    @classmethod
+    def of(cls, field: str, message: str, kind: str = "value_error") -> "ValidationFailed":
+        """Return the error of one field, such as `query.cursor`."""
+        return cls(errors=[{"field": field, "message": message, "type": kind}])
 
 
-class UnsupportedModel(ApiError):
-    """A model that this platform does not offer."""
+class IdempotencyKeyReused(Unprocessable, code="IDEMPOTENCY_KEY_REUSED"):
+    """The `Idempotency-Key` was sent before, with another path or body."""
 
-    status = 422
-    error_code = "UNSUPPORTED_MODEL"
+    message = "Another request has used this Idempotency-Key; use a new one for a new request"
+
+
+class UnsupportedModel(Unprocessable, code="UNSUPPORTED_MODEL"):
+    """The platform does not offer this model."""
+
     message = "This model is not offered; details.supported_models lists those that are"
     example: ClassVar = {"model": "gpt-2", "supported_models": ["gpt-4o"]}
 
 
-class RateLimitExceeded(ApiError):
-    """The tenant's window is full; the answer has `Retry-After`."""
+class TooManyRequests(ApiError, status=429):
+    """The tenant has reached a limit."""
 
-    status = 429
-    error_code = "RATE_LIMIT_EXCEEDED"
-    retry_after = 60  # the window: less if the limiter knows better
+
+class RateLimitExceeded(TooManyRequests, code="RATE_LIMIT_EXCEEDED"):
+    """The tenant has made as many requests in the last minute as its limit allows."""
+
+    retry_after = 60  # the whole window, unless the limiter knows better
     message = "Rate limit exceeded; try again after the seconds in Retry-After"
     example: ClassVar = {"limit": 100, "window_seconds": 60, "retry_after_seconds": 17}
 
 
-class TooManyRuns(ApiError):
-    """As many runs as the tenant may have at once are at work; the answer has `Retry-After`."""
+class TooManyRuns(TooManyRequests, code="TOO_MANY_RUNS"):
+    """The tenant has as many runs in progress as its limit allows."""
 
-    status = 429
-    error_code = "TOO_MANY_RUNS"
     retry_after = RETRY_AFTER_SECONDS
-    message = "As many runs as allowed are at work; try again when one of them is over"
+    message = "The limit of concurrent runs is reached; try again when one has finished"
     example: ClassVar = {"limit": 10}
 
 
-class InternalServerError(ApiError):
-    """A fault of ours; the log has the cause under the request id."""
+class InternalServerError(ApiError, status=500, code="INTERNAL_SERVER_ERROR"):
+    """An error of the platform; its log has the cause under the request id."""
 
-    status = 500
-    error_code = "INTERNAL_SERVER_ERROR"
     message = "Something went wrong on our side; quote the request id"
     example: ClassVar = {"request_id": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"}
 
 
-class ModelProviderFailed(ApiError):
-    """The model's provider gave no usable answer; the run has `failed`."""
+class ModelProviderFailed(ApiError, status=502, code="MODEL_PROVIDER_FAILED"):
+    """The model's provider gave no usable answer, so the run has `failed`."""
 
-    status = 502
-    error_code = "MODEL_PROVIDER_FAILED"
     message = "The model's provider gave no usable answer; details.reason says why"
-    example: ClassVar = {
-        "execution_id": "550e8400-e29b-41d4-a716-446655440000",
-        "reason": "rate_limited",
-    }
+    example: ClassVar = {"execution_id": _ID, "reason": "rate_limited"}
 
 
-class ServiceUnavailable(ApiError):
-    """A dependency is away; the answer has `Retry-After`."""
+class ServiceUnavailable(ApiError, status=503, code="SERVICE_UNAVAILABLE"):
+    """A dependency is unavailable."""
 
-    status = 503
-    error_code = "SERVICE_UNAVAILABLE"
     retry_after = RETRY_AFTER_SECONDS
-    message = "A dependency is away for the moment; try again after the seconds in Retry-After"
+    message = "A dependency is unavailable; try again after the seconds in Retry-After"
     example: ClassVar = {"reason": "database"}
 
 
-class DeadlineExceeded(ApiError):
-    """The answer did not come in time."""
+class DeadlineExceeded(ApiError, status=504, code="DEADLINE_EXCEEDED"):
+    """The response was not ready in time."""
 
-    status = 504
-    error_code = "DEADLINE_EXCEEDED"
     message = "The request took too long and was given up"
 
 

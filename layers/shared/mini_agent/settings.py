@@ -19,40 +19,40 @@ class Settings(BaseSettings):
     database_name: str = "map"
     database_user: str = "map_api"
     database_admin_user: str = "postgres"
-    """Who runs `sql/bootstrap.sql`; only the migrate function uses it."""
+    """The user that runs `sql/bootstrap.sql`; only the migrate function uses it."""
     database_auth: Literal["none", "iam"] = "none"
-    """`iam`: TLS, and a token of the function's role for a password, to the cache too."""
+    """`iam`: TLS and a token of the function's role as password, for the cache too."""
 
     redis_url: str = ""
     redis_user: str = ""
     redis_cache: str = ""
-    """With `iam`: the name of the serverless cache, and its user for the functions."""
+    """The name of the serverless cache; with `iam` only, as `redis_user`."""
 
     key_peppers: dict[int, SecretStr] = {}
-    """Version to secret; only the functions that check or make keys have it."""
+    """Version to pepper; only the functions that check or issue keys have them."""
     key_peppers_secret: str = ""
-    """The same as a secret of Secrets Manager, by ARN; goes before `key_peppers`."""
+    """The ARN of a secret with the same; takes precedence over `key_peppers`."""
 
     secrets_key: str = ""
-    """Seals the tenants' secrets: `kms:` and a key's ARN, or, locally, `local:` and 32 bytes as
+    """Encrypts the tenants' secrets: `kms:` and a key's ARN, or, locally, `local:` and 32 bytes in
     URL-safe base64."""
 
     providers: SecretStr = SecretStr("{}")
-    """The platform's own credentials, as JSON: provider to its settings; see `functions/runs`."""
+    """The platform's own credentials of model providers, as JSON: see `functions/runs/llm`."""
     providers_secret: str = ""
-    """The same as a secret of Secrets Manager, by ARN; goes before `providers`."""
+    """The ARN of a secret with the same; takes precedence over `providers`."""
 
     worker_function: str = ""
-    """The durable function that background runs go to, with its alias."""
+    """The durable function that background runs are handed to, with its alias."""
 
     plain_http: bool = False
-    """Whether tools may be called over http and at private addresses: for local use alone."""
+    """Whether tools may be called over http and at private addresses: local use only."""
 
     follow_seconds: float = 20
-    """How long a request for a run's events waits for something to tell."""
+    """How long a request for a run's events waits for a new one."""
 
     cors_origin: str = "none"
-    """The origin whose pages a browser lets read the answers; `none` for no page."""
+    """The origin whose pages may read responses in a browser (CORS), or `none`."""
 
     region: str = Field(default="", validation_alias="AWS_REGION")
 

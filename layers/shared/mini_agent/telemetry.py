@@ -5,7 +5,7 @@ import warnings
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-warnings.filterwarnings("ignore", "No application metrics to publish")  # few calls count anything
+warnings.filterwarnings("ignore", "No application metrics to publish")  # most count none
 
 logger = Logger()
 metrics = Metrics()

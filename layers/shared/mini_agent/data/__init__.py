@@ -1,1 +1,1 @@
-"""What reaches Postgres, Redis and keys of KMS."""
+"""Postgres, Redis and the encryption of secrets."""

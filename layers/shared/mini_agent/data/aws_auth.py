@@ -1,8 +1,8 @@
-"""Signing in to RDS Proxy and ElastiCache as the function's role.
+"""IAM tokens: how a function signs in to RDS Proxy and ElastiCache as its role.
 
-Import it only where the settings ask for IAM: botocore is slow to load. A token is signed here,
-with no call to AWS, and opens connections for 15 minutes; what it opened stays open. So each new
-connection gets a token of its own, and none is kept.
+A token is signed here, with no call to AWS, and can open connections for 15 minutes; these stay
+open. So each new connection gets its own token, and none is stored. botocore is slow to load:
+import this module only where the settings ask for IAM.
 """
 
 from functools import cache
@@ -18,9 +18,9 @@ from redis.credentials import CredentialProvider
 from mini_agent.settings import settings
 
 ROOTS = Path(__file__).parent / "amazon_roots.pem"
-"""The authorities that the certificates of RDS Proxy and ElastiCache come from."""
+"""The authorities that issue the certificates of RDS Proxy and ElastiCache."""
 
-LIFETIME_SECONDS = 900
+TOKEN_SECONDS = 900
 
 
 def database_token(host: str, port: int, user: str) -> str:
@@ -36,19 +36,19 @@ class CacheCredentials(CredentialProvider):
         self._user = user
 
     def get_credentials(self) -> tuple[str, str]:
-        """Return the user and a password; redis-py calls this as it connects."""
+        """Return the user and a password; redis-py calls this for each connection."""
         query = {"Action": "connect", "User": self._user, "ResourceType": "ServerlessCache"}
         return self._user, _sign("elasticache", self._cache_name, query)
 
 
 def _sign(service: str, host: str, query: dict[str, str]) -> str:
-    """Return a presigned URL without its scheme: what both services take for a password."""
+    """Return a presigned URL without its scheme, which both services accept as a password."""
     request = AWSRequest("GET", f"https://{host}/?{urlencode(query)}")
-    # The role's own credentials are renewed too: ask for them each time.
+    # Not cached: the role's own credentials are renewed too.
     credentials = _session().get_credentials()
     if not credentials:
         raise NoCredentialsError
-    signer = SigV4QueryAuth(credentials, service, settings().region, expires=LIFETIME_SECONDS)
+    signer = SigV4QueryAuth(credentials, service, settings().region, expires=TOKEN_SECONDS)
     signer.add_auth(request)
     return str(request.url).removeprefix("https://")
 

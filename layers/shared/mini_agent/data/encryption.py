@@ -1,6 +1,6 @@
-"""Sealing the secrets of tenants: with a key of KMS, or, locally, with one from the settings.
+"""Encryption of the tenants' secrets: with a key of KMS, or, locally, with one from the settings.
 
-What is sealed opens for the tenant and the name that it was sealed for, and for nothing else.
+A ciphertext can only be decrypted for the tenant and the name that it was encrypted for.
 """
 
 import base64
@@ -20,52 +20,40 @@ _NONCE_BYTES = 12
 
 
 class DecryptionFailed(Exception):
-    """Sealed for another tenant or name, with another key, or not by us."""
+    """The ciphertext is another tenant's or name's, of another key, or not ours."""
 
 
 def encrypt(tenant_id: UUID, name: str, value: str) -> bytes:
-    """Return a value sealed; raises ServiceUnavailable without a key, or while KMS is away."""
-    way, _, key = settings().secrets_key.partition(":")
-    match way:
-        case "kms":
-            context = _context(tenant_id, name)
-            answer = _kms("encrypt", KeyId=key, Plaintext=value.encode(), EncryptionContext=context)
-            sealed: bytes = answer["CiphertextBlob"]
-        case "local":
-            nonce = os.urandom(_NONCE_BYTES)
-            sealed = nonce + _aes(key).encrypt(nonce, value.encode(), _bound(tenant_id, name))
-        case _:
-            raise ServiceUnavailable(reason="secrets")
-    return sealed
+    """Return a ciphertext; raises ServiceUnavailable without a key, or while KMS is unavailable."""
+    kind, _, key = settings().secrets_key.partition(":")
+    if kind == "kms":
+        context = {"tenant_id": str(tenant_id), "name": name}
+        answer = _kms("encrypt", KeyId=key, Plaintext=value.encode(), EncryptionContext=context)
+        return bytes(answer["CiphertextBlob"])
+    if kind == "local":
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed: bytes = _aes(key).encrypt(nonce, value.encode(), tenant_id.bytes + name.encode())
+        return nonce + sealed
+    raise ServiceUnavailable(reason="secrets")
 
 
-def decrypt(tenant_id: UUID, name: str, sealed: bytes) -> str:
-    """Return what was sealed; raises NotSealedForThis, and what `seal` raises."""
-    way, _, key = settings().secrets_key.partition(":")
-    match way:
-        case "kms":
-            context = _context(tenant_id, name)
-            answer = _kms("decrypt", KeyId=key, CiphertextBlob=sealed, EncryptionContext=context)
-            value: bytes = answer["Plaintext"]
-        case "local":
-            from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see _aes
+def decrypt(tenant_id: UUID, name: str, ciphertext: bytes) -> str:
+    """Return the encrypted value; raises DecryptionFailed, and what `encrypt` raises."""
+    kind, _, key = settings().secrets_key.partition(":")
+    if kind == "kms":
+        context = {"tenant_id": str(tenant_id), "name": name}
+        answer = _kms("decrypt", KeyId=key, CiphertextBlob=ciphertext, EncryptionContext=context)
+        return bytes(answer["Plaintext"]).decode()
+    if kind == "local":
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see _aes
 
-            nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-            try:
-                value = _aes(key).decrypt(nonce, rest, _bound(tenant_id, name))
-            except (InvalidTag, ValueError):  # the latter where it is too short
-                raise DecryptionFailed from None
-        case _:
-            raise ServiceUnavailable(reason="secrets")
-    return value.decode()
-
-
-def _context(tenant_id: UUID, name: str) -> dict[str, str]:
-    return {"tenant_id": str(tenant_id), "name": name}
-
-
-def _bound(tenant_id: UUID, name: str) -> bytes:
-    return tenant_id.bytes + name.encode()
+        nonce, rest = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
+        try:
+            value: bytes = _aes(key).decrypt(nonce, rest, tenant_id.bytes + name.encode())
+        except (InvalidTag, ValueError):  # the latter if it is too short
+            raise DecryptionFailed from None
+        return value.decode()
+    raise ServiceUnavailable(reason="secrets")
 
 
 def _kms(operation: str, **parameters: Any) -> dict[str, Any]:
@@ -79,7 +67,7 @@ def _kms(operation: str, **parameters: Any) -> dict[str, Any]:
 
 
 def _aes(key: str) -> Any:
-    # Of the group `local`: no function on AWS has it.
+    # Installed locally only: no function on AWS has it.
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
     return AESGCM(base64.urlsafe_b64decode(key))

@@ -1,4 +1,4 @@
-"""The queries, one `.sql` file each, under `sql/queries/<room>/<name>.sql`."""
+"""The queries: one `.sql` file each, `sql/queries/<room>/<name>.sql`."""
 
 from functools import cache
 from pathlib import Path
@@ -8,5 +8,5 @@ SQL = Path(__file__).parents[1] / "sql"
 
 @cache
 def load(name: str) -> bytes:
-    """Return the text of a query named `room/name`."""
+    """Return the text of the query `room/name`."""
     return (SQL / "queries" / f"{name}.sql").read_bytes()

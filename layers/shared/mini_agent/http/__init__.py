@@ -1,1 +1,1 @@
-"""What stands between API Gateway and a room's routes."""
+"""HTTP: what comes between API Gateway and a room's service."""

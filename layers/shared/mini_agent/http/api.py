@@ -1,8 +1,9 @@
-"""How a room becomes a Lambda handler: FastAPI behind Mangum, with one gate before it.
+"""A room as a Lambda handler: its router, the check of scopes, and FastAPI behind Mangum.
 
 Routes are `async def` and call psycopg and redis synchronously: a sandbox serves one event at a
-time, so nothing else waits, and the thread pool that FastAPI keeps for `def` would cost ten times
-as much as the rest of it. In a server that interleaves requests this would be wrong.
+time, so nothing else waits, and FastAPI's thread pool for `def` would cost ten times as much as the
+rest of it. In a server that interleaves requests this would be wrong
+(`docs/decisions/0006-async-def-with-synchronous-calls.md`).
 """
 
 import asyncio
@@ -18,30 +19,24 @@ from fastapi.security.base import SecurityBase
 from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from mangum.types import LambdaContext
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mini_agent import errors
-from mini_agent.http import exception_handlers, idempotency, rate_limit
-from mini_agent.identity import audit
+from mini_agent.http import idempotency
+from mini_agent.http.exception_handlers import respond
+from mini_agent.http.middleware import AdmissionMiddleware, request_id
 from mini_agent.identity.callers import Caller
-from mini_agent.settings import settings
 from mini_agent.telemetry import count, logger, metrics
 
 Handler = Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
 
-_ADDRESS = {"host", "x-forwarded-port"}
-_EXPOSED = (
-    "Location, Retry-After, X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining,"
-    " X-RateLimit-Window, RateLimit, RateLimit-Policy, Idempotency-Replayed, X-Next-Cursor, Link"
-)
 NDJSON = "application/x-ndjson"
+_ADDRESS_HEADERS = {"host", "x-forwarded-port"}
 
 
-class _Authorize(SecurityBase):
-    """The caller of a route, and at once what the document says of its key.
+class _Authorization(SecurityBase):
+    """The dependency of a route on its caller, which also documents the API key.
 
     One dependency, not two: FastAPI spends 15 µs a request on each.
     """
@@ -52,57 +47,57 @@ class _Authorize(SecurityBase):
             {"in": APIKeyIn.header, "name": "X-API-KEY", "description": "A key of your tenant"}
         )
 
-    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:
+    async def __call__(self, request: Request, required: SecurityScopes) -> Caller:
         """Return the caller; raises InsufficientScope if the key lacks a scope of the route."""
         caller: Caller = request.scope["caller"]
-        for scope in needed.scopes:
+        for scope in required.scopes:
             if scope not in caller.scopes:
                 raise errors.InsufficientScope(required_scope=scope)
         return caller
 
 
-authorize = _Authorize()
+authorize = _Authorization()
 
 
 class _Route(APIRoute):
-    """A route that takes JSON bodies only, and whose every failure is answered in one shape.
+    """A route that takes only JSON bodies, and answers every exception in one shape.
 
-    A POST with an `Idempotency-Key` has its effect once.
+    A POST with an `Idempotency-Key` takes effect once.
     """
 
-    joins = True
-    """Whether all that a request does is one transaction, which its key can be stored in."""
+    is_one_transaction = True
+    """Whether a request's effect is one transaction, which its key is stored in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def handle_safely(request: Request) -> Response:
             try:
                 if self.body_field and not await _is_json(request):
                     raise errors.UnsupportedMediaType
-                key = await self._key(request)
+                key = await self._idempotency_key(request)
                 if key is None:
                     return await handle(request)
-                # Before the stored answer is told: the handler's own check comes after it.
-                caller = await authorize(request, self._needed())
+                # The scope is checked here too: `handle` is not called for a stored response.
+                caller = await authorize(request, self._required_scopes())
                 return await idempotency.once(caller, key, lambda: handle(request))
-            except Exception as error:  # noqa: BLE001 - every failure is answered
-                return _answer(error, request.scope)
+            except Exception as error:  # noqa: BLE001 - every exception gets a response
+                return respond(error, request.scope)
 
-        return guarded
+        return handle_safely
 
-    async def _key(self, request: Request) -> idempotency.IdempotencyKey | None:
-        if self.joins and request.method == "POST":
+    async def _idempotency_key(self, request: Request) -> idempotency.IdempotencyKey | None:
+        if self.is_one_transaction and request.method == "POST":
             return await idempotency.key(request)
         return None
 
-    def _needed(self) -> SecurityScopes:
-        depended = self.dependant.dependencies
-        return SecurityScopes([s for d in depended for s in d.own_oauth_scopes or ()])
+    def _required_scopes(self) -> SecurityScopes:
+        dependencies = self.dependant.dependencies
+        return SecurityScopes([s for d in dependencies for s in d.own_oauth_scopes or ()])
 
 
-class _ApartRoute(_Route):
-    joins = False
+class _RouteWithOwnTransactions(_Route):
+    is_one_transaction = False
 
 
 async def _is_json(request: Request) -> bool:
@@ -111,56 +106,59 @@ async def _is_json(request: Request) -> bool:
 
 
 def router(
-    prefix: str = "", *, public: bool = False, joins: bool = True, **options: Any
+    prefix: str = "", *, public: bool = False, own_transactions: bool = False, **options: Any
 ) -> APIRouter:
-    """Return a router whose routes document what any of them may answer.
+    """Return a room's router, whose routes document the errors that any of them may answer.
 
-    Where none `joins`, they keep their own transactions and see to `Idempotency-Key` themselves.
+    Routes with `own_transactions` handle `Idempotency-Key` themselves.
     """
-    anyone = (errors.MethodNotAllowed, errors.InternalServerError)
-    callers = (
-        errors.MissingApiKey,
-        errors.InvalidApiKey,
-        errors.InsufficientScope,
-        errors.PayloadTooLarge,
-        errors.ValidationFailed,
-        errors.RateLimitExceeded,
-        errors.ServiceUnavailable,
-        errors.DeadlineExceeded,
-    )
+    documented = [errors.MethodNotAllowed, errors.InternalServerError]
+    if not public:
+        documented += [
+            errors.MissingApiKey,
+            errors.InvalidApiKey,
+            errors.InsufficientScope,
+            errors.PayloadTooLarge,
+            errors.ValidationFailed,
+            errors.RateLimitExceeded,
+            errors.ServiceUnavailable,
+            errors.DeadlineExceeded,
+        ]
     return APIRouter(
         prefix=prefix,
-        route_class=_Route if joins else _ApartRoute,
+        route_class=_RouteWithOwnTransactions if own_transactions else _Route,
         redirect_slashes=False,
-        responses=errors.responses(*anyone, *(() if public else callers)),
+        responses=errors.responses(*documented),
         **options,
     )
 
 
 def handler(
-    routes: APIRouter,
+    router: APIRouter,
     *,
     public: bool = False,
-    spends: bool = False,
-    callers: type[Caller] = Caller,
+    requires_limiter: bool = False,
+    caller_type: type[Caller] = Caller,
 ) -> Handler:
-    """Return the Lambda handler of one room.
+    """Return the Lambda handler of a room.
 
-    `public` rooms ask for no caller; rooms that `spend` money refuse to run without the limiter.
-    Every transaction of a room is entered as its `callers` are.
+    A `public` room has no callers. A room that spends money `requires_limiter`: while Redis is
+    away it answers 503. Every transaction is entered as a `caller_type`.
     """
-    # The routes themselves: an included router is matched twice.
+    # The routes themselves: FastAPI would match an included router twice.
     app = FastAPI(
-        routes=routes.routes,
+        routes=router.routes,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.add_exception_handler(HTTPException, partial(_unrouted, routes))
-    _make_event_loop()
+    app.add_exception_handler(HTTPException, partial(_respond_unrouted, router))
+    _set_event_loop()
     adapter = Mangum(
-        _Gate(app, public=public, spends=spends, callers=callers),
+        AdmissionMiddleware(
+            app, public=public, requires_limiter=requires_limiter, caller_type=caller_type
+        ),
         lifespan="off",
         text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, NDJSON],  # all else goes as base64
     )
@@ -168,100 +166,50 @@ def handler(
     @logger.inject_lambda_context(clear_state=True)
     @metrics.log_metrics
     def handle(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        logger.append_keys(request_id=_request_id(event))
+        logger.append_keys(request_id=request_id(event))
         count("Requests")
-        return adapter(_without_address(event), context)
+        return adapter(_without_address_headers(event), context)
 
     return cast("Handler", handle)
 
 
 @cache
-def _make_event_loop() -> None:
-    """Make the loop that Mangum runs requests in; Python 3.12 and later give none unasked."""
+def _set_event_loop() -> None:
+    """Make the loop that Mangum runs requests in: since Python 3.12 there is none by default."""
     asyncio.set_event_loop(asyncio.new_event_loop())
 
 
-def _without_address(event: dict[str, Any]) -> dict[str, Any]:
-    """Return the event without the headers that tell where it was sent.
+def _without_address_headers(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event without the headers that say where it was sent.
 
-    Nothing here asks for them, and Mangum fails on what it does not expect, IPv6 for one.
+    Nothing here needs them, and Mangum fails on what it does not expect in them, such as IPv6.
     """
     kept = {
-        name: {n: v for n, v in (event.get(name) or {}).items() if n.lower() not in _ADDRESS}
+        name: {
+            header: value
+            for header, value in (event.get(name) or {}).items()
+            if header.lower() not in _ADDRESS_HEADERS
+        }
         for name in ("headers", "multiValueHeaders")
     }
     return event | kept
 
 
-class _Gate:
-    """What comes before routing (caller, limit) and what goes on every answer (headers)."""
-
-    def __init__(self, app: ASGIApp, *, public: bool, spends: bool, callers: type[Caller]) -> None:
-        self.app, self.public, self.spends, self.callers = app, public, spends, callers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {"X-Request-Id": _request_id(scope["aws.event"])} | _cors()
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
-            await send(message)
-
-        app = self.app
-        scope["path"] = scope["path"].rstrip("/") or "/"  # as API Gateway matches it
-        try:
-            if not self.public:
-                headers |= self._admit(scope)
-        except Exception as error:  # noqa: BLE001 - every failure is answered
-            app = _answer(error, scope)
-        await app(scope, receive, send_with_headers)
-
-    def _admit(self, scope: Scope) -> dict[str, str]:
-        caller = scope["caller"] = self.callers.from_event(scope["aws.event"])
-        logger.append_keys(tenant_id=str(caller.tenant_id), key_id=str(caller.key_id))
-        return rate_limit.admit(caller, required=self.spends)
+async def _respond_unrouted(router: APIRouter, request: Request, error: Exception) -> Response:
+    response = respond(error, request.scope)
+    if response.status_code == errors.MethodNotAllowed.status:
+        response.headers["Allow"] = ", ".join(sorted(_allowed_methods(router, request)))
+    return response
 
 
-def _cors() -> dict[str, str]:
-    """Return what lets a browser's page read an answer; API Gateway answers its question before."""
-    origin = settings().cors_origin
-    if origin == "none":
-        return {}
-    return {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Expose-Headers": _EXPOSED,
-        "Vary": "Origin",
-    }
-
-
-async def _unrouted(routes: APIRouter, request: Request, error: Exception) -> Response:
-    answer = _answer(error, request.scope)
-    if answer.status_code == errors.MethodNotAllowed.status:
-        answer.headers["Allow"] = ", ".join(sorted(_methods(routes, request)))
-    return answer
-
-
-def _methods(routes: APIRouter, request: Request) -> set[str]:
-    """Return the methods of a path; Starlette tells those of one route alone."""
+def _allowed_methods(router: APIRouter, request: Request) -> set[str]:
+    """Return the methods of a path, over all routes; Starlette knows only one route's."""
     return {
         method
-        for route in routes.routes
+        for route in router.routes
         if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
-
-
-def _answer(error: Exception, scope: Scope) -> Response:
-    refusal = exception_handlers.translate(error, _request_id(scope["aws.event"]))
-    if isinstance(refusal, errors.InternalServerError):
-        logger.exception("unexpected error", exc_info=error)
-    if isinstance(refusal, audit.NOTED):
-        audit.note_refusal(scope["caller"], refusal, f"{scope['method']} {scope['route'].path}")
-    return exception_handlers.render(refusal)
-
-
-def _request_id(event: dict[str, Any]) -> str:
-    return str(event.get("requestContext", {}).get("requestId", ""))
 
 
 def path(request: Request) -> str:

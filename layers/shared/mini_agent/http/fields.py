@@ -1,11 +1,11 @@
-"""Field types that several rooms use: trimmed texts with something visible in them, and times."""
+"""Field types that several rooms share: texts, trimmed and never blank, and times."""
 
 from typing import Annotated
 
 from pydantic import AwareDatetime, BeforeValidator, StringConstraints
 
 VISIBLE = r"^[^\x00]*[^\s\x00][^\x00]*$"
-"""Something besides white space, and no NUL, which Postgres cannot store."""
+"""At least one character that is no white space; no NUL, which Postgres cannot store."""
 
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=VISIBLE)
@@ -18,11 +18,11 @@ Prompt = Annotated[
 ]
 
 
-def _written_out(value: object) -> object:
+def _require_text(value: object) -> object:
     """Refuse a bare number, which pydantic would take for seconds since 1970."""
     if isinstance(value, str) and not value[:5].endswith("-"):
         raise ValueError("must be a time such as 2024-01-15T10:30:00Z")
     return value
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Time = Annotated[AwareDatetime, BeforeValidator(_require_text)]

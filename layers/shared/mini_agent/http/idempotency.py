@@ -1,16 +1,15 @@
-"""`Idempotency-Key`: a POST that is sent again has its effect once, and its first answer again.
+"""`Idempotency-Key`: a POST that is sent again takes effect once and gets its first response again.
 
-The answer is stored in the transaction of the effect: a crash leaves both or neither. A request
-that comes while its twin is at work waits for the twin's commit. Only successes are stored.
+The response is stored in the transaction of the effect: a crash leaves both or neither. Of two
+requests at once, the second waits for the first one's commit. Only successes are stored. An API key
+in a response is shown once: what is stored, and replayed, has null in its place.
 
-An API key in an answer is shown once: where it was, what is stored, and told again, has null.
-
-A route joins by itself (see `api`). One that keeps its own transactions asks for the `key` of its
-request and claims it where it writes its effect down:
+A route that is one transaction needs to do nothing (see `api`). One with its own transactions gets
+the `key` of its request and claims it in the transaction of its effect:
 
     with db.Transaction() as transaction:
         if key and (stored := idempotency.claim(caller, key, execution_id)):
-            ...  # the effect is there: answer from `stored.execution_id`, with REPLAYED
+            ...  # it has taken effect before: respond from `stored`, with the header REPLAYED
         transaction.commit(caller, db.Query(...))
 """
 
@@ -18,6 +17,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -36,19 +36,19 @@ from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 
 HEADER = "Idempotency-Key"
-LONGEST = 255
+MAX_LENGTH = 255
 REPLAYED = {"Idempotency-Replayed": "true"}
-"""The header of an answer that was given before."""
+"""The header of a response that was given before."""
 
-_FIT = re.compile(rf"[\x21-\x7e]{{1,{LONGEST}}}")
+_VALID = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}")
 
 # A quote after a colon begins a value: within a text it has a backslash.
-_MAYBE_KEY = re.compile(rf'(?<=:)"({api_keys.PREFIX}\w+)"')
+_POSSIBLE_API_KEY = re.compile(rf'(?<=:)"({api_keys.PREFIX}\w+)"')
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A request by its key, which is the tenant's for one route, and what the request asks."""
+    """A request's key, which is unique to the tenant and route, and a hash of the request."""
 
     route: str
     key: str
@@ -57,7 +57,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """What is known of a request that came before: its answer, or the run that it began."""
+    """An earlier request with a key: its response, or the run that it started."""
 
     fingerprint: bytes
     execution_id: UUID | None
@@ -67,58 +67,57 @@ class StoredResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claimed:
+class _ClaimResult:
     claimed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _StoreResult:
     stored: bool
 
 
 async def key(request: Request) -> IdempotencyKey | None:
-    """Return the key of a request, None without the header; raises ValidationFailed."""
-    sent = request.headers.get(HEADER)
-    if sent is None:
+    """Return a request's key, or None without the header; raises ValidationFailed."""
+    value = request.headers.get(HEADER)
+    if value is None:
         return None
-    if not _FIT.fullmatch(sent):
-        message = f"1 to {LONGEST} visible ASCII characters, no blanks"
-        raise ValidationFailed(
-            errors=[{"field": f"header.{HEADER}", "message": message, "type": "value_error"}]
+    if not _VALID.fullmatch(value):
+        raise ValidationFailed.of(
+            f"header.{HEADER}", f"1 to {MAX_LENGTH} visible ASCII characters, no blanks"
         )
-    # The template: the same key for another item is a mistake, as another body is.
+    # The route's template, the hash of the path: the same key for another item is a mistake.
     route = f"{request.method} {request.scope['route'].path}"
-    asked = request.scope["path"].encode() + b"\0" + await request.body()
-    return IdempotencyKey(route, sent, hashlib.sha256(asked).digest())
+    content = request.scope["path"].encode() + b"\0" + await request.body()
+    return IdempotencyKey(route, value, hashlib.sha256(content).digest())
 
 
 def claim(
     caller: Caller, key: IdempotencyKey, execution_id: UUID | None = None
 ) -> StoredResponse | None:
-    """Return None if the key is now the open transaction's, else what it has stored.
+    """Claim a key for the open transaction and return None, or return what the key has stored.
 
-    Raises IdempotencyKeyReused if that was another request, IdempotencyKeyInUse if a twin is at
-    work for longer than a statement may wait.
+    Raises IdempotencyKeyReused if that was another request, and IdempotencyKeyInUse if the first
+    one is in progress for longer than a statement may wait.
     """
-    asked = asdict(key)
+    parameters = asdict(key) | {"execution_id": execution_id}
     try:
         claimed, [stored] = db.read(
             caller,
-            db.Query("idempotency/claim", asked | {"execution_id": execution_id}, _Claimed),
-            db.Query("idempotency/get", asked, StoredResponse),
+            db.Query("idempotency/claim", parameters, _ClaimResult),
+            db.Query("idempotency/get", parameters, StoredResponse),
         )
     except DeadlineExceeded:
         raise IdempotencyKeyInUse from None
-    return None if claimed else _same(stored, key)
+    return None if claimed else _checked(stored, key)
 
 
 def find(caller: Caller, key: IdempotencyKey) -> StoredResponse | None:
-    """Return what a key has stored, None if it is free; raises IdempotencyKeyReused."""
+    """Return what a key has stored, or None if it is free; raises IdempotencyKeyReused."""
     found = db.read(caller, db.Query("idempotency/get", asdict(key), StoredResponse))
-    return _same(found[0], key) if found else None
+    return _checked(found[0], key) if found else None
 
 
-def _same(stored: StoredResponse, key: IdempotencyKey) -> StoredResponse:
+def _checked(stored: StoredResponse, key: IdempotencyKey) -> StoredResponse:
     if stored.fingerprint != key.fingerprint:
         raise IdempotencyKeyReused
     return stored
@@ -127,37 +126,35 @@ def _same(stored: StoredResponse, key: IdempotencyKey) -> StoredResponse:
 async def once(
     caller: Caller, key: IdempotencyKey, work: Callable[[], Awaitable[Response]]
 ) -> Response:
-    """Do the work in one transaction with its key, or return the answer that it had before.
+    """Do the work in one transaction with its key, or return the key's stored response.
 
-    Raises what `claim` and the work raise; then, and after an answer that is an error, nothing is
-    kept.
+    Raises what `claim` and the work raise. After that, or an error response, nothing is stored.
     """
     with db.Transaction() as transaction:
         if stored := claim(caller, key):
-            return _again(stored)
-        answer = await work()
-        if answer.status_code < 400:  # noqa: PLR2004 - no error
-            transaction.commit(
-                caller, db.Query("idempotency/store", asdict(key) | _told(answer), _Kept)
-            )
-    return answer
+            return _replay(stored)
+        response = await work()
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            parameters = asdict(key) | _to_row(response)
+            transaction.commit(caller, db.Query("idempotency/store", parameters, _StoreResult))
+    return response
 
 
-def _told(answer: Response) -> dict[str, Any]:
-    """Return what is stored of an answer; other headers than these are made anew each time."""
-    headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+def _to_row(response: Response) -> dict[str, Any]:
+    """Return the columns of a response; all headers but the route's own are made anew each time."""
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
     return {
-        "status": answer.status_code,
+        "status": response.status_code,
         "headers": Jsonb(headers),
-        "body": _MAYBE_KEY.sub(_hidden, bytes(answer.body).decode()),
+        "body": _POSSIBLE_API_KEY.sub(_redact, bytes(response.body).decode()),
     }
 
 
-def _hidden(value: re.Match[str]) -> str:
+def _redact(value: re.Match[str]) -> str:
     return "null" if api_keys.is_well_formed(value[1]) else value[0]
 
 
-def _again(stored: StoredResponse) -> Response:
+def _replay(stored: StoredResponse) -> Response:
     if stored.status is None:
         raise IdempotencyKeyInUse
     return Response(stored.body, stored.status, {**(stored.headers or {}), **REPLAYED})

@@ -1,11 +1,13 @@
-"""Pages: limit and cursor (or offset) in, items and the next cursor out."""
+"""Pages of a list: limit and cursor (or offset) in, items and the next cursor out.
+
+A page costs the same at any depth: it begins behind the cursor's position, by time and id.
+"""
 
 import base64
 import binascii
 import hashlib
 import json
 import struct
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,18 +22,18 @@ from mini_agent.identity.callers import Caller
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSITION = struct.Struct(">q16s")  # microseconds since the epoch, id
-_CHECK_BYTES = 8
+_CHECKSUM_BYTES = 8
 
 
-class Item(Protocol):
-    """What a page can hold: ordered by time, then id."""
+class PageItem(Protocol):
+    """An item of a list, which is ordered by time, then id."""
 
     id: UUID
     created_at: datetime
 
 
-Held = TypeVar("Held")
-ItemType = TypeVar("ItemType", bound=Item)
+ItemT = TypeVar("ItemT")
+PageItemT = TypeVar("PageItemT", bound=PageItem)
 
 
 class PageQuery(BaseModel):
@@ -51,87 +53,82 @@ class PageQuery(BaseModel):
         return self.model_dump(exclude=set(PageQuery.model_fields))
 
 
-class Page(BaseModel, Generic[Held]):
+class Page(BaseModel, Generic[ItemT]):
     """A page of a list."""
 
-    items: list[Held]
+    items: list[ItemT]
     has_more: bool
     next_cursor: str | None
     total: int = Field(0, description="Only with `include_total=true`")
 
 
 @dataclass(frozen=True, slots=True)
-class _Total:
+class _Count:
     total: int
 
 
-def fetch(caller: Caller, room: str, query: PageQuery, item: type[ItemType]) -> "Page[ItemType]":
-    """Return a page of a room's `list` query, counted by its `count` query if asked.
+class Cursors:
+    """The cursors of one list: each is a position and a checksum that binds it to that list.
 
-    Raises ValidationFailed for a cursor that is broken, of another tenant or of other filters.
+    The checksum guards against mistakes, not forgery, which would gain nothing: at any position,
+    row level security shows the tenant's own rows only.
+    """
+
+    def __init__(self, caller: Caller, room: str, filters: dict[str, Any]) -> None:
+        self._list = json.dumps([str(caller.tenant_id), room, filters], default=str).encode()
+
+    def encode(self, item: PageItem) -> str:
+        """Return the cursor of the page that begins behind an item."""
+        microseconds = (item.created_at - _EPOCH) // timedelta(microseconds=1)
+        position = _POSITION.pack(microseconds, item.id.bytes)
+        return base64.urlsafe_b64encode(position + self._checksum(position)).decode()
+
+    def decode(self, cursor: str) -> tuple[datetime, UUID]:
+        """Return the time and id of the item that a page begins behind; raises ValidationFailed."""
+        try:
+            raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+        except (binascii.Error, UnicodeEncodeError):
+            raw = b""
+        position, checksum = raw[: _POSITION.size], raw[_POSITION.size :]
+        if len(position) == _POSITION.size and checksum == self._checksum(position):
+            microseconds, id_bytes = _POSITION.unpack(position)
+            with suppress(OverflowError):  # a forged time that no calendar has
+                return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
+        raise ValidationFailed.of(
+            "query.cursor",
+            "Not a cursor of this list with these filters; start from the first page",
+        )
+
+    def _checksum(self, position: bytes) -> bytes:
+        return hashlib.blake2b(self._list + position, digest_size=_CHECKSUM_BYTES).digest()
+
+
+def fetch(caller: Caller, room: str, query: PageQuery, item: type[PageItemT]) -> "Page[PageItemT]":
+    """Return a page of a room's `list` query, counted by its `count` query if asked for.
+
+    Raises ValidationFailed for a cursor that is broken, another tenant's or of other filters.
     """
     filters = query.filters()
-    seal = _seal(caller, room, filters)
-    after_time, after_id = _position(query, seal)
-    position = {"after_time": after_time, "after_id": after_id, "offset": query.offset}
+    cursors = Cursors(caller, room, filters)
+    if query.cursor is not None and query.offset:
+        raise ValidationFailed.of("query.offset", "Use either cursor or offset")
+    after = (None, None) if query.cursor is None else cursors.decode(query.cursor)
+    position = {"after_time": after[0], "after_id": after[1], "offset": query.offset}
     listed = db.Query(f"{room}/list", filters | position | {"limit": query.limit + 1}, item)
     if query.include_total:
-        rows, [counted] = db.read(caller, listed, db.Query(f"{room}/count", filters, _Total))
-        total = {"total": counted.total}
+        rows, [count] = db.read(caller, listed, db.Query(f"{room}/count", filters, _Count))
+        total = {"total": count.total}
     else:
         rows, total = db.read(caller, listed), {}
     items, has_more = rows[: query.limit], len(rows) > query.limit
     return Page[item](  # type: ignore[valid-type]  # the route's very class, not checked again
         items=items,
         has_more=has_more,
-        next_cursor=_cursor(items[-1], seal) if has_more else None,
+        next_cursor=cursors.encode(items[-1]) if has_more else None,
         **total,
     )
 
 
-def cursor(caller: Caller, room: str, query: PageQuery, last: Item) -> str:
-    """Return the cursor of a page that begins behind an item, for who ends a page earlier."""
-    return _cursor(last, _seal(caller, room, query.filters()))
-
-
-def _seal(caller: Caller, room: str, filters: dict[str, Any]) -> Callable[[bytes], bytes]:
-    """Return the check over a position that binds it to tenant, list and filters.
-
-    It guards against mistakes, not against forgery, which would gain nothing: whatever position is
-    asked for, row level security shows the tenant's own rows alone.
-    """
-    bound = json.dumps([str(caller.tenant_id), room, filters], default=str).encode()
-    return lambda position: hashlib.blake2b(bound + position, digest_size=_CHECK_BYTES).digest()
-
-
-def _cursor(item: Item, seal: Callable[[bytes], bytes]) -> str:
-    microseconds = (item.created_at - _EPOCH) // timedelta(microseconds=1)
-    position = _POSITION.pack(microseconds, item.id.bytes)
-    return base64.urlsafe_b64encode(position + seal(position)).decode()
-
-
-def _position(
-    query: PageQuery, seal: Callable[[bytes], bytes]
-) -> tuple[datetime | None, UUID | None]:
-    if query.cursor is None:
-        return None, None
-    if query.offset:
-        raise _refused("offset", "Use either cursor or offset")
-    try:
-        raw = base64.b64decode(query.cursor.encode("ascii"), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raw = b""
-    position, check = raw[: _POSITION.size], raw[_POSITION.size :]
-    if len(position) == _POSITION.size and check == seal(position):
-        microseconds, id_bytes = _POSITION.unpack(position)
-        with suppress(OverflowError):  # a forged time that no calendar has
-            return _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=id_bytes)
-    raise _refused(
-        "cursor", "Not a cursor of this list with these filters; start from the first page"
-    )
-
-
-def _refused(parameter: str, message: str) -> ValidationFailed:
-    return ValidationFailed(
-        errors=[{"field": f"query.{parameter}", "message": message, "type": "value_error"}]
-    )
+def cursor(caller: Caller, room: str, query: PageQuery, last: PageItem) -> str:
+    """Return the cursor behind an item, for a page that ends before its limit."""
+    return Cursors(caller, room, query.filters()).encode(last)

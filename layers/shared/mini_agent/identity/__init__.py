@@ -1,1 +1,1 @@
-"""Who calls: API keys, callers, and the audit log of what they did."""
+"""Identity: API keys, callers, and the audit log of what they did."""

@@ -1,8 +1,8 @@
-"""API keys: how they look, and what is stored of them.
+"""API keys: their format, what is stored of them, and what a client is shown.
 
-A key is `map_live_`, 32 random base62 characters (190 bits) and 6 of a CRC-32 over all before it,
-after the format that GitHub described in "Behind GitHub's new authentication token formats" (2021):
-a typing error or a made-up key is refused without asking the database. Only a digest is stored.
+A key is `map_live_`, 32 random base62 characters (190 bits) and a CRC-32 of all that in 6 more, as
+GitHub described in "Behind GitHub's new authentication token formats" (2021): a mistyped or made-up
+key is refused without asking the database. Only a digest is stored.
 """
 
 import hmac
@@ -23,7 +23,7 @@ _RANDOM_CHARACTERS = 32
 _CHECKSUM_CHARACTERS = 6
 
 DEMO_KEYS = {"tenant-a-key": "digest_a", "tenant-b-key": "digest_b"}
-"""The keys of the local profile, and the parameters of `sql/seed/local.sql` that take them."""
+"""The local profile's keys, each with its digest's parameter in `sql/seed/local.sql`."""
 
 SCOPES = (
     "agents:read",
@@ -38,23 +38,40 @@ SCOPES = (
     "tools:read",
     "tools:write",
 )
-"""What a tenant's key can be allowed."""
+"""The scopes that a tenant's key can have."""
 
 OPERATOR_SCOPE = "platform:admin"
-"""What only keys of the platform's own tenant have."""
+"""The scope that only keys of the platform's own tenant can have."""
 
 PLATFORM = UUID(int=0)
-"""The tenant of the operators' keys."""
+"""The platform's own tenant, which operators' keys belong to."""
+
+
+def issue() -> tuple[str, dict[str, Any]]:
+    """Return a new key, to be shown once, and the columns that the database stores of it.
+
+    The columns are id, digest (with the newest pepper), pepper_version, prefix and last_four.
+    Raises ServiceUnavailable while the peppers cannot be read.
+    """
+    key = generate()
+    version, pepper = max(peppers().items())
+    return key, {
+        "id": uuid4(),
+        "digest": digest(key, pepper),
+        "pepper_version": version,
+        "prefix": PREFIX,
+        "last_four": key[-4:],
+    }
 
 
 def generate() -> str:
-    """Return a new key."""
+    """Return a random key."""
     body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM_CHARACTERS))
     return body + _checksum(body)
 
 
 def is_well_formed(key: str) -> bool:
-    """Tell whether a text has the prefix, length, alphabet and checksum of a key."""
+    """Tell whether a text has a key's prefix, length, alphabet and checksum."""
     body, checksum = key[:-_CHECKSUM_CHARACTERS], key[-_CHECKSUM_CHARACTERS:]
     return (
         len(body) == len(PREFIX) + _RANDOM_CHARACTERS
@@ -65,7 +82,7 @@ def is_well_formed(key: str) -> bool:
 
 
 def digest(key: str, pepper: str) -> bytes:
-    """Return the 32 bytes (HMAC-SHA-256) that the database knows a key by."""
+    """Return the HMAC-SHA-256 that the database stores in a key's place."""
     return hmac.digest(pepper.encode(), key.encode(), "sha256")
 
 
@@ -95,18 +112,18 @@ Days = Annotated[
 
 
 def among(scopes: tuple[str, ...]) -> AfterValidator:
-    """Return what lets a field take one of these scopes alone."""
+    """Return the validator of a field that takes one of these scopes."""
 
-    def known(scope: str) -> str:
+    def check(scope: str) -> str:
         if scope not in scopes:
             raise ValueError(f"A scope is one of {', '.join(scopes)}")
         return scope
 
-    return AfterValidator(known)
+    return AfterValidator(check)
 
 
 class ApiKey(BaseModel):
-    """A key, as far as it is told after it was made."""
+    """An API key, without its secret part."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
@@ -122,26 +139,8 @@ class ApiKey(BaseModel):
 
 
 class NewApiKey(ApiKey):
-    """A new key with what to send as `X-API-KEY`."""
+    """A new API key, with what to send as `X-API-KEY`."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE | {"key": "map_live_…"}]})
 
-    key: str | None = Field(None, description="Told this once; null where an answer is told again")
-
-
-def mint() -> tuple[str, dict[str, Any]]:
-    """Return a new key, to be shown once, and what the database keeps of it instead.
-
-    The fields are id, digest (by the newest pepper), pepper_version, prefix and last_four.
-    Raises ServiceUnavailable while the peppers cannot be read.
-    """
-    key = generate()
-    version, pepper = max(peppers().items())
-    fields: dict[str, UUID | bytes | int | str] = {
-        "id": uuid4(),
-        "digest": digest(key, pepper),
-        "pepper_version": version,
-        "prefix": PREFIX,
-        "last_four": key[-4:],
-    }
-    return key, fields
+    key: str | None = Field(None, description="Shown once: null when an answer is replayed")

@@ -1,6 +1,7 @@
-"""The audit log: what an entry tells, and how an attempt that was refused gets into it.
+"""The audit log: its entries, and how a refused request is recorded.
 
-Changes get into it by triggers, in their own transactions: see `docs/decisions`.
+Changes are recorded by triggers, in the transactions that make them:
+`docs/decisions/0019-audit-by-triggers.md`.
 """
 
 import json
@@ -14,19 +15,11 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, Field
 
 from mini_agent.data import db
-from mini_agent.errors import (
-    ApiError,
-    CrossTenantTool,
-    InsufficientScope,
-    TenantIsolationViolation,
-)
+from mini_agent.errors import Forbidden
 from mini_agent.http.fields import Name, Time
 from mini_agent.http.pagination import PageQuery
 from mini_agent.identity.callers import Caller
 from mini_agent.telemetry import logger
-
-NOTED = (TenantIsolationViolation, CrossTenantTool, InsufficientScope)
-"""The refusals that are noted: somebody asked for what is not theirs."""
 
 EXAMPLE: dict[str, Any] = {
     "id": "a50e8400-e29b-41d4-a716-446655440000",
@@ -44,7 +37,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 class AuditQuery(PageQuery):
-    """Which entries to list."""
+    """Filters of audit entries."""
 
     action: Name | None = Field(None, description="Such as `tool.updated` or `access.refused`")
     key_id: UUID | None = None
@@ -62,32 +55,32 @@ class AuditEntry(BaseModel):
     actor: Literal["key", "operator", "platform"] = Field(
         description="One of the tenant's keys, an operator of the platform, or the platform itself"
     )
-    key_id: UUID | None = Field(description="Whose key it was; no operator's")
-    address: str | None = Field(description="Where the request came from; no operator's")
-    request_id: str | None = Field(description="Its X-Request-Id; no operator's")
+    key_id: UUID | None = Field(description="The tenant's key that was used, if one was")
+    address: str | None = Field(description="The client's IP address, if a key was used")
+    request_id: str | None = Field(description="The request's X-Request-Id, if a key was used")
     action: str
     target_type: str
     target_id: str
     before: dict[str, Any] | None = Field(
-        description="The fields that changed as they were; null where there was nothing before"
+        description="The changed fields before the change; null for something new"
     )
     after: dict[str, Any] | None = Field(
-        description="The same fields as they are; `***` stands for what is not told"
+        description="The same fields after the change; `***` replaces what is not shown"
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Noted:
+class _RefusalRecord:
     noted: bool
 
 
-def note_refusal(caller: Caller, refused: ApiError, route: str) -> None:
-    """Note what a caller was refused on a route, such as `GET /api/v1/tools`, and commit it.
+def record_refusal(caller: Caller, error: Forbidden, route: str) -> None:
+    """Record, and commit, what a caller was refused on a route such as `GET /api/v1/tools`.
 
-    Past 20 entries a tenant and minute nothing is noted. A failure is logged, and nothing else: the
-    caller's answer is what it is.
+    At most 20 entries a tenant and minute are recorded. A failure is only logged: it must not
+    change the caller's response.
     """
-    asked = {"error_code": refused.error_code, **refused.details}
+    request = {"error_code": error.error_code, **error.details}
     try:
         db.write(
             _as_tenant(caller),
@@ -96,17 +89,17 @@ def note_refusal(caller: Caller, refused: ApiError, route: str) -> None:
                 {
                     "tenant_id": caller.tenant_id,
                     "route": route,
-                    "asked": Jsonb(asked, dumps=partial(json.dumps, default=str)),
+                    "asked": Jsonb(request, dumps=partial(json.dumps, default=str)),
                 },
-                _Noted,
+                _RefusalRecord,
             ),
         )
-    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is more important
-        logger.warning("a refusal was not noted", extra={"cause": type(error).__name__})
+    except Exception as failure:  # noqa: BLE001 - whatever it is, the response comes first
+        logger.warning("a refusal was not recorded", extra={"cause": type(failure).__name__})
 
 
 def _as_tenant(caller: Caller) -> Caller:
-    """Return whoever it is as one of its tenant: a refused operator may be none."""
+    """Return the caller as one of its tenant: whoever is refused as operator may be none."""
     return Caller(
         caller.tenant_id,
         caller.key_id,

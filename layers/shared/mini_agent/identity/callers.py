@@ -1,4 +1,4 @@
-"""Who is calling, as the authorizer told API Gateway."""
+"""Who is calling: what the authorizer told API Gateway, and how a transaction is entered by it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,10 +7,13 @@ from uuid import UUID
 
 from mini_agent.errors import InvalidApiKey, MissingApiKey
 
+Statement = tuple[LiteralString, tuple[UUID | str, ...]]
+"""A statement and its parameters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A tenant, by one of its keys."""
+    """A tenant, through one of its API keys; of the request, what the audit log records."""
 
     tenant_id: UUID
     key_id: UUID
@@ -18,14 +21,13 @@ class Caller:
     requests_per_minute: int
     request_id: str = ""
     address: str = ""
-    """Of the request, for the audit log."""
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> Self:
         """Return the caller of an API Gateway event.
 
-        A function never authenticates by itself: an event that no authorizer has seen is refused
-        (MissingApiKey, or InvalidApiKey where a key was sent).
+        A function never authenticates by itself: without the authorizer's context it raises
+        MissingApiKey, or InvalidApiKey if a key was sent.
         """
         request = event.get("requestContext", {})
         context = request.get("authorizer") or {}
@@ -39,15 +41,8 @@ class Caller:
                 address=str((request.get("identity") or {}).get("sourceIp", "")),
             )
         except (KeyError, ValueError, TypeError, AttributeError):
-            sent = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
-            raise (InvalidApiKey if sent else MissingApiKey) from None
-
-    def entry_statement(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
-        """Return the statement, and its parameters, that makes a transaction this tenant's."""
-        return "select app.enter_tenant(%s, %s, %s, %s)", self._who()
-
-    def _who(self) -> tuple[UUID | str, ...]:
-        return self.tenant_id, self.key_id, self.request_id, self.address
+            has_key = any(name.lower() == "x-api-key" for name in event.get("headers") or {})
+            raise (InvalidApiKey if has_key else MissingApiKey) from None
 
     def context(self) -> dict[str, str]:
         """Return the authorizer context that `from_event` reads: strings only."""
@@ -58,6 +53,13 @@ class Caller:
             "requests_per_minute": str(self.requests_per_minute),
         }
 
+    def entry_statement(self) -> Statement:
+        """Return what a transaction begins with to see and change this tenant's rows only."""
+        return "select app.enter_tenant(%s, %s, %s, %s)", self._entry_parameters()
+
+    def _entry_parameters(self) -> tuple[UUID | str, ...]:
+        return self.tenant_id, self.key_id, self.request_id, self.address
+
 
 @dataclass(frozen=True, slots=True)
 class Operator(Caller):
@@ -66,18 +68,18 @@ class Operator(Caller):
     The database refuses a caller that is none.
     """
 
-    def entry_statement(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
-        """Return the statement, and its parameters, that opens a transaction to every tenant."""
-        return "select app.enter_operator(%s, %s, %s, %s)", self._who()
+    def entry_statement(self) -> Statement:
+        """Return what a transaction begins with to manage every tenant."""
+        return "select app.enter_operator(%s, %s, %s, %s)", self._entry_parameters()
 
 
 @dataclass(frozen=True, slots=True)
 class RunCaller:
-    """A tenant, by one of its runs: it works on after the request that began it."""
+    """A tenant, through one of its runs, which may outlive the request that started it."""
 
     tenant_id: UUID
     execution_id: UUID
 
-    def entry_statement(self) -> tuple[LiteralString, tuple[UUID | str, ...]]:
-        """Return the statement, and its parameters, that makes a transaction this tenant's."""
+    def entry_statement(self) -> Statement:
+        """Return what a transaction begins with to see and change this tenant's rows only."""
         return "select app.enter_run(%s, %s)", (self.tenant_id, self.execution_id)
