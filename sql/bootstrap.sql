@@ -1,8 +1,8 @@
--- Roles, the schema and the ledger of migrations. Run by the database's administrator before each
--- round of migrations; safe to repeat. Nothing here can be left to a migration: a migration runs as
--- map_migrator, who may not make roles.
+-- Roles, the schema, and the ledgers of migrations and stored functions. The database's administrator
+-- runs it before each migration; safe to repeat. Nothing here can be left to a migration, which runs
+-- as map_migrator and may not create roles.
 
--- One at a time: two that change the same role or database at once make Postgres refuse one.
+-- One at a time: Postgres refuses one of two that change the same role or database at once.
 select pg_advisory_xact_lock(hashtext('bootstrap'));
 
 do $$
@@ -29,13 +29,13 @@ begin
 end
 $$;
 
--- The migrator makes everything as map_owner; it may hand functions to map_keyring and map_janitor,
--- without inheriting what these may read.
+-- The migrator creates tables and most functions as map_owner, and some functions as map_keyring and
+-- map_janitor, without inheriting what these may read.
 grant map_owner to map_migrator;
 grant map_keyring to map_migrator with inherit false;
 grant map_janitor to map_migrator with inherit false;
 
--- Time limits live here, since a SET in a session would pin it to one client of the proxy.
+-- The time limits are the roles', since a SET in a session would pin it to one client of the proxy.
 alter role map_api set statement_timeout = '5s';
 alter role map_api set lock_timeout = '4s';
 alter role map_api set idle_in_transaction_session_timeout = '10s';
@@ -47,7 +47,10 @@ alter role map_sweeper set statement_timeout = '20s';
 alter role map_sweeper set lock_timeout = '2s';
 alter role map_migrator set lock_timeout = '10s';
 
-grant map_owner to current_user; -- an administrator who is no superuser needs it for the next line
+-- An administrator who is no superuser needs these for what follows.
+grant map_owner to current_user;
+grant map_keyring, map_janitor to current_user with inherit false;
+
 create schema if not exists app authorization map_owner;
 set local role map_owner;
 create table if not exists app.migrations (
@@ -55,3 +58,20 @@ create table if not exists app.migrations (
     checksum bytea not null,
     applied_at timestamptz not null default now()
 );
+create table if not exists app.functions (
+    name text primary key,
+    checksum bytea not null,
+    applied_at timestamptz not null default now()
+);
+
+-- Migrations change the schema's rights, too.
+lock table app.migrations in exclusive mode;
+grant usage on schema app
+    to map_api, map_authorizer, map_operator, map_sweeper, map_keyring, map_janitor;
+
+-- A function is for those alone to whom its file grants it.
+alter default privileges revoke execute on functions from public;
+set local role map_keyring;
+alter default privileges revoke execute on functions from public;
+set local role map_janitor;
+alter default privileges revoke execute on functions from public;

@@ -1,10 +1,10 @@
-"""Other settings for a while, databases of their own, and statements as the server sees them."""
+"""Settings and databases for the length of a test, and queries as the server sees them."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -21,17 +21,17 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @contextmanager
 def configured(**values: str) -> Iterator[None]:
-    """Give settings other values, and each side of it connections of its own."""
+    """Change settings for the block; it connects anew, and so does what follows it."""
     with pytest.MonkeyPatch.context() as env:
         for name, value in values.items():
             env.setenv(f"MAP_{name.upper()}", value)
-        env.setattr(redis_client, "TIMEOUT_SECONDS", 5.0)  # a busy machine is no outage
-        _forget()
+        env.setattr(redis_client, "TIMEOUT_SECONDS", 5.0)  # a busy machine is not an outage
+        _reset()
         yield
-    _forget()
+    _reset()
 
 
-def _forget() -> None:
+def _reset() -> None:
     settings.cache_clear()
     db.close()
     redis_client.close()
@@ -39,7 +39,7 @@ def _forget() -> None:
 
 @contextmanager
 def database_of_its_own(server: backends.Server, name: str) -> Iterator[Connection]:
-    """A new migrated database, which requests use meanwhile; yields the superuser's connection."""
+    """Make a migrated database that requests use in the block; yield the superuser's connection."""
     with connect(server, "postgres", "postgres") as conn:
         conn.execute(f"create database {name}")
     with configured(database_name=name, database_user="map_migrator"):
@@ -59,18 +59,37 @@ def connect(server: backends.Server, user: str, database: str = "map") -> Connec
 
 
 def enter(conn: Connection, caller: Caller) -> None:
-    """Make the rest of a transaction a tenant's."""
+    """Enter the open transaction as a tenant."""
     conn.execute("select app.enter_tenant(%s, %s)", (caller.tenant_id, caller.key_id))
 
 
-def new_tenant(admin: Connection) -> Caller:
-    """Return the caller of a new tenant, whose key may do everything."""
-    caller = Caller(uuid4(), uuid4(), frozenset(api_keys.SCOPES), 1_000_000)
-    admin.execute("insert into app.tenants (id, name) values (%s, 'test')", (caller.tenant_id,))
+def new_tenant(
+    admin: Connection,
+    name: str = "tenant",
+    *,
+    key: str | None = None,
+    scopes: tuple[str, ...] = api_keys.SCOPES,
+    requests_per_minute: int = 1_000_000,
+    pepper: int = 1,
+    tenant_id: UUID | None = None,
+) -> Caller:
+    """Return the caller of a new tenant with one key, which has every scope by default."""
+    caller = Caller(tenant_id or uuid4(), uuid4(), frozenset(scopes), requests_per_minute)
+    secret = settings().key_peppers[pepper].get_secret_value()
+    admin.execute(
+        "insert into app.tenants (id, name, requests_per_minute) values (%s, %s, %s)",
+        (caller.tenant_id, name, requests_per_minute),
+    )
     admin.execute(
         "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix,"
-        " last_four, scopes) values (%s, %s, 'test', sha256(%s), 1, 'map_live_', 'test', '{}')",
-        (caller.tenant_id, caller.key_id, caller.key_id.bytes),
+        " last_four, scopes) values (%s, %s, 'test', %s, %s, 'map_live_', 'test', %s)",
+        (
+            caller.tenant_id,
+            caller.key_id,
+            api_keys.digest(key or api_keys.generate(), secret),
+            pepper,
+            list(scopes),
+        ),
     )
     return caller
 
@@ -82,7 +101,7 @@ def query_names() -> list[str]:
 
 
 def numbered(query: str) -> str:
-    """Return a query's text as Postgres gets it: `%(name)s` is `$1`, the same name the same."""
+    """Return a query's text as Postgres logs it: `$1` for the first name in it, and so on."""
     numbers: dict[str, int] = {}
     return re.sub(
         r"%\((\w+)\)s",

@@ -1,4 +1,4 @@
-"""API Gateway events as Lambda gets them, and answers as a client sees them."""
+"""API Gateway events as Lambda gets them, and responses as a client sees them."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ class Context(LambdaContext):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `json` is None for an empty body."""
+    """A response; `json` is None for an empty body."""
 
     status: int
     headers: Mapping[str, str]  # names in lower case
@@ -56,7 +56,7 @@ def event(
     caller: Caller | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return a proxy event; `body` goes as JSON unless it is a text; `path` may have a query."""
+    """Return a proxy event; a `body` that is no str is sent as JSON; `path` may have a query."""
     path, _, query = path.partition("?")
     parameters: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -97,7 +97,7 @@ def invoke(
     caller: Caller | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Call a handler as API Gateway would and return the answer."""
+    """Call a handler as API Gateway would and return its response."""
     answer = handler(event(method, path, body, caller, headers), Context())
     together = {name: ", ".join(v) for name, v in (answer.get("multiValueHeaders") or {}).items()}
     sent = {**together, **(answer.get("headers") or {})}
@@ -107,5 +107,5 @@ def invoke(
 
 
 def uuid(number: int) -> UUID:
-    """Return an id that no database made."""
+    """Return an id that no row has by chance."""
     return UUID(int=number)

@@ -1,4 +1,4 @@
-"""A certificate authority, and TLS in front of a server that has none, as RDS Proxy has it."""
+"""A certificate authority, and TLS in front of servers without it, as RDS Proxy does it."""
 
 import ssl
 import threading
@@ -18,7 +18,7 @@ POSTGRES_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 class Authority:
-    """Signs a certificate for HOST; `root` is what trusts it."""
+    """An authority that has signed a certificate for HOST; clients that trust `root` accept it."""
 
     def __init__(self, folder: Path) -> None:
         key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -61,7 +61,7 @@ def _certificate(
         .not_valid_before(now - timedelta(minutes=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(extension, critical=True)
-        # Python 3.13 and later want the next three of every chain.
+        # Python 3.13 and later require the next three in every chain.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
@@ -87,7 +87,7 @@ def _use(*, signs: bool) -> x509.KeyUsage:
 
 @contextmanager
 def front(authority: Authority, unix_socket: str, *, postgres: bool = False) -> Iterator[int]:
-    """Serve a Unix socket's server with TLS on a port of HOST, which this yields."""
+    """Serve the server on a Unix socket over TLS; yield the port on HOST."""
     with create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(
             target=_accept, args=(listener, authority, unix_socket, postgres), daemon=True

@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 90
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T], seconds: float = PATIENCE_SECONDS) -> T:
+def until(found: Callable[[], T | None], seconds: float = PATIENCE_SECONDS) -> T:
     """Return what is found as soon as it is true; AssertionError after so many seconds."""
     deadline = time.monotonic() + seconds
     while not (result := found()):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from mini_agent.http.fields import Name, Time
 from mini_agent.http.pagination import PageQuery
 from mini_agent.identity import api_keys, audit
-from mini_agent.identity.api_keys import Days
+from mini_agent.identity.api_keys import LifetimeDays
 
 MAX_LIMIT = 1_000_000
 MAX_TOKENS = 10**15
@@ -163,7 +163,9 @@ class NewTenant(Tenant):
 
 
 Scope = Annotated[
-    str, api_keys.among(api_keys.SCOPES), Field(json_schema_extra={"enum": [*api_keys.SCOPES]})
+    str,
+    api_keys.scope_validator(api_keys.SCOPES),
+    Field(json_schema_extra={"x-extensible-enum": [*api_keys.SCOPES]}),
 ]
 
 
@@ -182,7 +184,7 @@ class TenantKeyCreate(BaseModel):
         max_length=len(api_keys.SCOPES),
         description="By default every scope of a tenant's key",
     )
-    expires_in_days: Days = 90
+    expires_in_days: LifetimeDays = 90
 
 
 class TenantUsageQuery(BaseModel):

@@ -90,7 +90,9 @@ def usage(operator: Operator, tenant_id: UUID, query: TenantUsageQuery) -> Tenan
     found, days = db.read(
         operator,
         db.Query("admin/get", {"id": tenant_id}, Tenant),
-        db.Query("admin/usage", {"tenant_id": tenant_id} | query.model_dump(), TenantDailyUsage),
+        db.Query(
+            "admin/list_usage", {"tenant_id": tenant_id} | query.model_dump(), TenantDailyUsage
+        ),
     )
     db.first(found, TenantNotFound(tenant_id=tenant_id))
     return TenantUsageReport(items=days)
@@ -126,7 +128,7 @@ def _set_status(
             {"id": tenant_id, "status": status, "grace_days": grace_days},
             Tenant,
         ),
-        refusals={"tenants_platform_stays": TenantProtected(tenant_id=tenant_id)},
+        refusals={"tenants_platform_is_active": TenantProtected(tenant_id=tenant_id)},
     )
     return _first(operator, changed, tenant_id)
 

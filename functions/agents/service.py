@@ -55,5 +55,5 @@ def _save(caller: Caller, fields: dict[str, Any], *queries: db.Query[Agent]) -> 
         )
     except CrossTenantTool:
         tool_ids = {"tool_ids": fields["tool_ids"]}
-        foreign = db.read(caller, db.Query("agents/foreign_tools", tool_ids, ForeignTool))
+        foreign = db.read(caller, db.Query("agents/list_unknown_tools", tool_ids, ForeignTool))
         raise CrossTenantTool(tool_ids=[tool.id for tool in foreign]) from None

@@ -89,7 +89,7 @@ def _record_refusal(digests: list[bytes], request_context: Mapping[str, Any]) ->
         "address": str((request_context.get("identity") or {}).get("sourceIp", "")),
     }
     try:
-        db.call("authorizer/note_refused", parameters, _RefusalRecord)
+        db.call("authorizer/log_refused_key", parameters, _RefusalRecord)
     except Exception as error:  # noqa: BLE001 - whatever it is, the key stays refused
         logger.warning("a refused key was not recorded", extra={"cause": type(error).__name__})
 

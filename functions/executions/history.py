@@ -50,5 +50,5 @@ def export(caller: Caller, query: ExportQuery) -> tuple[list[str], str | None]:
 
 def usage(caller: Caller, query: UsageQuery) -> UsageReport:
     """Return the tenant's usage by day, model and agent."""
-    found = db.read(caller, db.Query("executions/usage", query.model_dump(), DailyUsage))
+    found = db.read(caller, db.Query("executions/list_usage", query.model_dump(), DailyUsage))
     return UsageReport(items=found)

@@ -36,7 +36,7 @@ def get_with_steps(
     found, steps = db.read(
         caller,
         db.Query("executions/get", {"id": execution_id}, Execution),
-        db.Query("executions/steps", {"id": execution_id, "since": since}, Step),
+        db.Query("executions/list_steps", {"id": execution_id, "since": since}, Step),
     )
     return db.first(found, ExecutionNotFound(execution_id=execution_id)), steps
 
@@ -67,10 +67,10 @@ def decide(caller: Caller, execution_id: UUID, step: int, decision: ApprovalDeci
     """
     approval = {"id": execution_id, "step": step}
     fields = approval | decision.model_dump() | {"key_id": caller.key_id}
-    decided = db.write(caller, db.Query("executions/decide", fields, DecidedApproval))
+    decided = db.write(caller, db.Query("executions/decide_approval", fields, DecidedApproval))
     if not decided:
         get(caller, execution_id)
-        decided = db.read(caller, db.Query("executions/approval", approval, DecidedApproval))
+        decided = db.read(caller, db.Query("executions/get_approval", approval, DecidedApproval))
         if not decided:
             raise StepNotFound(execution_id=execution_id, step=step)
         if decided[0].decision != decision.decision:
@@ -91,5 +91,5 @@ def _send_callback(callback: str) -> None:
     call = "send_durable_execution_callback_success"
     try:
         aws.call("lambda", call, CallbackId=callback, Result=b"{}")
-    except aws.AwsCallFailed as error:
+    except aws.AwsError as error:
         logger.warning("a waiting run was not woken", extra={"cause": error.code})

@@ -7,12 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from mini_agent.http.fields import Name
 from mini_agent.http.pagination import PageQuery
 from mini_agent.identity import api_keys
-from mini_agent.identity.api_keys import Days
+from mini_agent.identity.api_keys import LifetimeDays
 
 ALL_SCOPES = (*api_keys.SCOPES, api_keys.OPERATOR_SCOPE)
 MAX_OVERLAP_SECONDS = 7 * 24 * 60 * 60
 
-Scope = Annotated[str, api_keys.among(ALL_SCOPES), Field(json_schema_extra={"enum": [*ALL_SCOPES]})]
+Scope = Annotated[
+    str,
+    api_keys.scope_validator(ALL_SCOPES),
+    Field(json_schema_extra={"x-extensible-enum": [*ALL_SCOPES]}),
+]
 
 
 class ApiKeyCreate(BaseModel):
@@ -37,7 +41,7 @@ class ApiKeyCreate(BaseModel):
         max_length=len(ALL_SCOPES),
         description="What it may do: no more than the key that creates it",
     )
-    expires_in_days: Days = 90
+    expires_in_days: LifetimeDays = 90
 
 
 class ApiKeyRotate(BaseModel):
@@ -55,7 +59,7 @@ class ApiKeyRotate(BaseModel):
         le=MAX_OVERLAP_SECONDS,
         description="How long the old key works beside the new one, unless it expires sooner",
     )
-    expires_in_days: Days = 90
+    expires_in_days: LifetimeDays = 90
 
 
 class ApiKeyQuery(PageQuery):

@@ -63,6 +63,6 @@ def _issue(caller: Caller, query: str, fields: dict[str, Any]) -> list[NewApiKey
     created = db.write(
         caller,
         db.Query(query, fields | columns, NewApiKey),
-        refusals={"api_keys_no_greater_than_maker": refused},
+        refusals={"api_keys_scopes_within_creator": refused},
     )
     return [row.model_copy(update={"key": key}) for row in created]

@@ -1,9 +1,8 @@
-"""Brings the database to the schema of this code: roles, migrations, and the local profile's seed.
+"""Brings the database to the schema of this code: roles, functions, migrations, the local seed.
 
 A deployment calls it as a CloudFormation custom resource, so that a failure rolls the stack back;
-`make run` and people call it with an empty event. Each file of `sql/migrations` is applied once, in
-the order of their names, in a transaction of its own, under a lock, and is remembered with its
-checksum: a file that was edited after it was applied is refused.
+`make run` and people call it with an empty event. How migrations and stored functions are written,
+and why they are applied in this order: `docs/decisions/0023-stored-functions.md`.
 """
 
 import hashlib
@@ -11,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,7 +29,7 @@ PAUSE_SECONDS = 5
 
 
 class MigrationError(Exception):
-    """The database cannot be brought to this schema; the message says why and what to do."""
+    """The database cannot be migrated; the message says why and what to do."""
 
 
 class NewerDatabaseError(MigrationError):
@@ -39,9 +38,9 @@ class NewerDatabaseError(MigrationError):
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Apply what is missing and return the versions applied now.
+    """Apply what is new and return its names.
 
-    With `{"bootstrap": name}`, make an operator's key of this name instead, and return it.
+    With `{"bootstrap": name}`, create an operator's key of this name instead, and return it.
     """
     if "ResponseURL" in event:
         custom_resource.respond(event, lambda: {"Applied": ", ".join(_deploy())})
@@ -53,10 +52,10 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 
 def _deploy() -> list[str]:
-    """Bring the database up to date; leave one alone that newer code has left behind.
+    """Bring the database up to date; leave a database of newer code as it is.
 
-    CloudFormation asks the former code again while it rolls back, and a refusal would stop it
-    half-way. That code runs on the newer schema, as it did during the deployment.
+    CloudFormation calls the former code again while it rolls back, and an error would stop the
+    rollback half-way. The former code runs on the newer schema, as it did during the deployment.
     """
     _await_database()
     try:
@@ -67,7 +66,7 @@ def _deploy() -> list[str]:
 
 
 def _await_database() -> None:
-    """Wait until the database takes connections: a new proxy is there before its targets are."""
+    """Wait until the database accepts connections: a new proxy is ready before its targets are."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -80,12 +79,12 @@ def _await_database() -> None:
 
 
 def run() -> list[str]:
-    """Bring the database up to date and return the versions applied now; raises MigrationError."""
+    """Bring the database up to date and return the names of what was new; raises MigrationError."""
     s = settings()
     with _connect(s.database_admin_user) as admin:
         admin.execute((queries.SQL / "bootstrap.sql").read_bytes())
     with _connect(s.database_user) as migrator:
-        applied = migrate(migrator, queries.SQL / "migrations")
+        applied = migrate(migrator, queries.SQL)
     if s.profile == "local":
         with _connect(s.database_admin_user) as admin:
             _seed(admin)
@@ -94,54 +93,93 @@ def run() -> list[str]:
 
 
 def migrate(conn: Connection, folder: Path) -> list[str]:
-    """Apply the files of a folder that the ledger lacks; return their versions."""
-    applied = []
-    files = sorted(folder.glob("*.sql"))
-    with conn.transaction():  # else it would open one around all those below
-        _refuse_unknown(conn, {file.stem for file in files})
-    for file in files:
-        with conn.transaction():
-            conn.execute("set local role map_owner")
-            if _is_missing(conn, file):
-                _apply(conn, file)
-                applied.append(file.stem)
-    return applied
+    """Apply what is new in a folder, all of it or nothing; return the names of it.
+
+    New are migrations that the ledger lacks, and functions whose text has changed. Raises
+    MigrationError for a migration that was edited, NewerDatabaseError for one that is not known.
+    """
+    migrations = sorted((folder / "migrations").glob("*.sql"))
+    functions = sorted((folder / "functions").glob("*/*.sql"))
+    with conn.transaction():
+        conn.execute("set local role map_owner")
+        conn.execute("lock table app.migrations in exclusive mode")
+        new_migrations = _new_migrations(conn, migrations)
+        new_functions = _new_functions(conn, functions)
+        # Tables rely on functions, and functions on tables: bodies are checked once both are there.
+        _create(conn, new_functions, check_bodies=False)
+        for file in new_migrations:
+            _execute(conn, file)
+            conn.execute(
+                "insert into app.migrations (version, checksum) values (%s, %s)",
+                (file.stem, _checksum(file)),
+            )
+        if new_migrations or new_functions:
+            _create(conn, functions, check_bodies=True)
+            _note_functions(conn, functions)
+    return [_name(file) for file in (*new_migrations, *new_functions)]
 
 
-def _is_missing(conn: Connection, file: Path) -> bool:
-    """Tell whether to apply a file, holding the ledger until the transaction ends."""
-    conn.execute("lock table app.migrations in exclusive mode")
-    known = conn.execute(
-        "select checksum from app.migrations where version = %s", (file.stem,)
-    ).fetchone()
-    if known and known[0] != _checksum(file):
-        raise MigrationError(
-            f"{file.name} was edited after it had been applied to this database; "
-            "restore it and put the change into a new file"
+def _new_migrations(conn: Connection, files: list[Path]) -> list[Path]:
+    """Return the migrations that the ledger lacks; raises MigrationError if it tells of others."""
+    known = _ledger(conn, "select version, checksum from app.migrations")
+    if unknown := sorted(known.keys() - {file.stem for file in files}):
+        raise NewerDatabaseError(
+            f"this database has migrations that this code does not know ({', '.join(unknown)}); "
+            "deploy the newer code, or restore the database to its state before it"
         )
-    return known is None
+    for file in files:
+        if known.get(file.stem, _checksum(file)) != _checksum(file):
+            raise MigrationError(
+                f"{file.name} was edited after it had been applied to this database; "
+                "restore it and put the change into a new file"
+            )
+    return [file for file in files if file.stem not in known]
 
 
-def _apply(conn: Connection, file: Path) -> None:
+def _new_functions(conn: Connection, files: list[Path]) -> list[Path]:
+    known = _ledger(conn, "select name, checksum from app.functions")
+    return [file for file in files if known.get(_name(file)) != _checksum(file)]
+
+
+def _ledger(conn: Connection, query: LiteralString) -> dict[str, bytes]:
+    return dict(conn.execute(query).fetchall())
+
+
+def _create(conn: Connection, functions: list[Path], *, check_bodies: bool) -> None:
+    """Create or replace functions; a file may begin with the role that is to own its function."""
+    conn.execute("grant create on schema app to map_keyring, map_janitor")
+    for file in functions:
+        conn.execute(f"set local check_function_bodies = {check_bodies}")
+        _execute(conn, file)
+    conn.execute("revoke create on schema app from map_keyring, map_janitor")
+
+
+def _execute(conn: Connection, file: Path) -> None:
     try:
         conn.execute(file.read_bytes())
     except psycopg.Error as error:
         raise MigrationError(f"{file.name}: {error}") from error
     conn.execute("set local role map_owner")
+
+
+def _note_functions(conn: Connection, files: list[Path]) -> None:
+    """Make the ledger name the functions of these files, and no other."""
+    noted = {_name(file): _checksum(file) for file in files}
+    conn.execute("delete from app.functions where name <> all (%s)", (list(noted),))
     conn.execute(
-        "insert into app.migrations (version, checksum) values (%s, %s)",
-        (file.stem, _checksum(file)),
+        """
+        insert into app.functions as f (name, checksum)
+        select * from unnest(%s::text[], %s::bytea[])
+        on conflict (name) do update set checksum = excluded.checksum, applied_at = now()
+        where f.checksum <> excluded.checksum
+        """,
+        (list(noted), list(noted.values())),
     )
-    logger.info("migration applied", extra={"version": file.stem})
 
 
-def _refuse_unknown(conn: Connection, versions: set[str]) -> None:
-    rows = conn.execute("select version from app.migrations").fetchall()
-    if unknown := sorted({version for (version,) in rows} - versions):
-        raise NewerDatabaseError(
-            f"this database has migrations that this code does not know ({', '.join(unknown)}); "
-            "deploy the newer code, or restore the database to its state before it"
-        )
+def _name(file: Path) -> str:
+    """Return a migration's version, or a function's topic and name."""
+    return file.stem if file.parent.name == "migrations" else f"{file.parent.name}/{file.stem}"
 
 
 def _checksum(file: Path) -> bytes:

@@ -31,6 +31,6 @@ def start(run: RunCaller) -> None:
             DurableExecutionName=str(run.execution_id),
             Payload=json.dumps(payload).encode(),
         )
-    except aws.AwsCallFailed as error:
+    except aws.AwsError as error:
         logger.warning("no worker for a run", extra={"cause": error.code})
         raise ServiceUnavailable(reason="background") from error

@@ -29,8 +29,8 @@ class RunIn(RunLimits):
     )
 
     prompt: Prompt
-    # Documented as an enum; checked by the service, whose error lists the models on offer.
-    model: Name = Field(json_schema_extra={"enum": list(catalogue.load())})
+    # Checked by the service, whose error lists the models on offer.
+    model: Name = Field(json_schema_extra={"x-extensible-enum": list(catalogue.load())})
 
     def limits(self, *, background: bool) -> RunLimits:
         """Return the caps, with the time that a run of this kind may take."""

@@ -10,7 +10,7 @@ from mini_agent.settings import settings
 def load(caller: Caller | RunCaller, names: list[str]) -> dict[str, str]:
     """Return the values of those of these secrets that the tenant has.
 
-    Raises DecryptionFailed, and ServiceUnavailable while KMS is away.
+    Raises DecryptionError, and ServiceUnavailable while KMS is away.
     """
     if not names or not settings().secrets_key:
         return {}
@@ -19,4 +19,4 @@ def load(caller: Caller | RunCaller, names: list[str]) -> dict[str, str]:
         return {}
     from mini_agent.data.encryption import decrypt  # noqa: PLC0415 - only needed with secrets
 
-    return {row["name"]: decrypt(caller.tenant_id, row["name"], row["sealed"]) for row in rows}
+    return {row["name"]: decrypt(caller.tenant_id, row["name"], row["ciphertext"]) for row in rows}

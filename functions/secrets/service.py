@@ -11,7 +11,7 @@ def put(caller: Caller, name: str, secret: SecretValue) -> Secret:
     """Return the new or changed secret; raises ServiceUnavailable without an encryption key."""
     encrypted = encryption.encrypt(caller.tenant_id, name, secret.value.get_secret_value())
     [stored] = db.write(
-        caller, db.Query("secrets/put", {"name": name, "sealed": encrypted}, Secret)
+        caller, db.Query("secrets/put", {"name": name, "ciphertext": encrypted}, Secret)
     )
     return stored
 

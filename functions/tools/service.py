@@ -55,7 +55,7 @@ def delete(caller: Caller, tool_id: UUID) -> None:
             refusals={"agent_tools_tool_known": ToolInUse()},
         )
     except ToolInUse:
-        dependents = db.read(caller, db.Query("tools/dependents", {"id": tool_id}, DependentAgent))
+        dependents = db.read(caller, db.Query("tools/list_agents", {"id": tool_id}, DependentAgent))
         raise ToolInUse(dependent_agents=[agent.model_dump() for agent in dependents]) from None
     db.first(deleted, ToolNotFound(tool_id=tool_id))
 

@@ -92,9 +92,9 @@ def fill(stack: Stack, spares: int) -> Data:
             " now() + interval '1 day' from unnest(%s::uuid[]) id",
             (TENANT, approvals),
         )
-        sealed = (
-            "insert into app.secrets (tenant_id, name, sealed) select %(tenant)s, 'spare-' || i,"
-            " '\\x00' from generate_series(1, %(number)s) i returning name"
+        ciphertexts = (
+            "insert into app.secrets (tenant_id, name, ciphertext) select %(tenant)s,"
+            " 'spare-' || i, '\\x00' from generate_series(1, %(number)s) i returning name"
         )
         key = (
             "insert into app.api_keys (tenant_id, name, digest, pepper_version, prefix, last_four,"
@@ -118,7 +118,7 @@ def fill(stack: Stack, spares: int) -> Data:
             spare_agents=many(agent.format("a spare"), spares),
             spare_runs=many(run.format("queued"), spares),
             spare_approvals=approvals,
-            spare_secrets=many(sealed, spares),
+            spare_secrets=many(ciphertexts, spares),
             operators_key=operators_key,
             operator=operator,
             tenant=many(tenant, 1)[0],

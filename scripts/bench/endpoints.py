@@ -191,7 +191,7 @@ def _executions(data: Data) -> list[Endpoint]:
         return Case("POST", f"{path}/{run}/approvals/1", body, parameters)
 
     cancelling = write("executions/cancel") + read("executions/get")
-    steps = ("executions/get", "executions/steps")
+    steps = ("executions/get", "executions/list_steps")
     approvals = f"POST {path}/{{id}}/approvals/{{id}}"
     return [
         Endpoint("GET /api/v1/models", "RunsFunction", lambda _: Case("GET", "/api/v1/models")),
@@ -199,7 +199,7 @@ def _executions(data: Data) -> list[Endpoint]:
         Endpoint(f"GET {path}/{{id}}/steps", function, get("/steps"), read(*steps)),
         Endpoint(f"GET {path}/{{id}}/events", "EventsFunction", get("/events"), read(*steps)),
         Endpoint(f"POST {path}/{{id}}/cancel", function, cancel, cancelling),
-        Endpoint(approvals, function, decide, write("executions/decide")),
+        Endpoint(approvals, function, decide, write("executions/decide_approval")),
     ]
 
 
@@ -208,7 +208,7 @@ def _secrets(data: Data) -> list[Endpoint]:
 
     def put(n: int) -> Case:
         body = {"value": f"{TEXT} {n}"}
-        return Case("PUT", f"{path}/one", body, {"name": "one", "sealed": TEXT.encode()})
+        return Case("PUT", f"{path}/one", body, {"name": "one", "ciphertext": TEXT.encode()})
 
     def list_(_: int) -> Case:
         return Case("GET", path, None, PAGE)
@@ -246,7 +246,7 @@ def _history(data: Data) -> list[Endpoint]:
 
     return [
         Endpoint(f"GET {path}/export", function, export, read("executions/list")),
-        Endpoint("GET /api/v1/usage", function, usage, read("executions/usage")),
+        Endpoint("GET /api/v1/usage", function, usage, read("executions/list_usage")),
         Endpoint(f"GET {path}", function, list_, read("executions/list")),
         Endpoint(f"GET {path}/{{id}}", function, get, read("executions/get")),
     ]

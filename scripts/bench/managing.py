@@ -132,5 +132,5 @@ def _tenants(data: Data) -> list[Endpoint]:
         of(f"POST {item}/resume", turn("resume", "active"), set_status),
         of(f"DELETE {item}", delete, set_status),
         of(f"POST {item}/keys", make_key, "admin/create_key"),
-        of(f"GET {item}/usage", usage, "admin/get", "admin/usage", writes=False),
+        of(f"GET {item}/usage", usage, "admin/get", "admin/list_usage", writes=False),
     ]

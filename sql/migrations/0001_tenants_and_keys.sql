@@ -1,25 +1,32 @@
--- Tenants, their keys, and the two doors: authenticate (a key's digest becomes a tenant) and
--- enter_tenant (a transaction becomes a tenant's).
+-- Tenants with their limits, and their API keys.
 
-alter default privileges in schema app revoke execute on functions from public;
-alter default privileges revoke execute on functions from public;
-grant usage on schema app to map_api, map_authorizer, map_keyring;
-
--- After a transaction that entered a tenant the setting is '', not NULL.
-create function app.tenant_id() returns uuid
-    language sql stable parallel safe
-    return nullif(current_setting('app.tenant_id', true), '')::uuid;
-grant execute on function app.tenant_id() to map_api, map_keyring;
-
+-- A limit that is NULL is no limit. `budgeted_since` says since when the tenant has had a budget
+-- without a break. A deleted tenant is purged, with all its rows, after `delete_after`.
 create table app.tenants (
     id uuid primary key default gen_random_uuid(),
     name text not null,
     status text not null default 'active'
-        constraint tenants_status_known check (status in ('active', 'suspended')),
+        constraint tenants_status_known check (status in ('active', 'suspended', 'deleted')),
     requests_per_minute integer not null default 100
-        constraint tenants_limit_positive check (requests_per_minute > 0),
-    created_at timestamptz not null default now()
+        constraint tenants_requests_positive check (requests_per_minute > 0),
+    runs_per_minute integer
+        constraint tenants_runs_positive check (runs_per_minute > 0),
+    concurrent_runs integer
+        constraint tenants_concurrent_positive check (concurrent_runs > 0),
+    tokens_per_day bigint
+        constraint tenants_tokens_not_negative check (tokens_per_day >= 0),
+    spend_per_month_usd numeric(18, 6)
+        constraint tenants_spend_not_negative check (spend_per_month_usd >= 0),
+    budgeted_since timestamptz,
+    retention_days integer
+        constraint tenants_retention_positive check (retention_days > 0),
+    created_at timestamptz not null default now(),
+    delete_after timestamptz,
+    constraint tenants_deleted_has_date check ((status = 'deleted') = (delete_after is not null)),
+    constraint tenants_platform_is_active
+        check (id <> '00000000-0000-0000-0000-000000000000' or status = 'active')
 );
+create index tenants_by_created_at on app.tenants (created_at, id);
 
 create table app.api_keys (
     tenant_id uuid not null default app.tenant_id(),
@@ -36,17 +43,21 @@ create table app.api_keys (
     last_used_at timestamptz,
     primary key (tenant_id, id),
     constraint api_keys_tenant_known foreign key (tenant_id) references app.tenants (id),
-    constraint api_keys_digest_unique unique (digest, tenant_id)
+    constraint api_keys_digest_unique unique (digest, tenant_id),
+    constraint api_keys_operators_of_platform check (
+        not scopes @> array['platform:admin'] or tenant_id = '00000000-0000-0000-0000-000000000000'
+    )
 );
+create index api_keys_by_created_at on app.api_keys (tenant_id, created_at, id);
 
 alter table app.tenants enable row level security;
 alter table app.tenants force row level security;
-create policy own_row on app.tenants
+create policy tenant_isolation on app.tenants
     using (id = app.tenant_id()) with check (id = app.tenant_id());
 
 alter table app.api_keys enable row level security;
 alter table app.api_keys force row level security;
-create policy own_rows on app.api_keys
+create policy tenant_isolation on app.api_keys
     using (tenant_id = app.tenant_id()) with check (tenant_id = app.tenant_id());
 
 -- map_keyring cannot log in: it exists to own authenticate(), the one reader across tenants.
@@ -54,47 +65,32 @@ grant select on app.tenants, app.api_keys to map_keyring;
 create policy keyring_reads on app.tenants for select to map_keyring using (true);
 create policy keyring_reads on app.api_keys for select to map_keyring using (true);
 
--- One row for a digest of an active key of an active tenant, none for anything else. More than one
--- digest, when the pepper is being changed: the key's under each version.
-create function app.authenticate(digests bytea[])
-    returns table (tenant_id uuid, key_id uuid, scopes text[], requests_per_minute integer)
-    language sql stable security definer set search_path = ''
-    begin atomic
-        select k.tenant_id, k.id, k.scopes, t.requests_per_minute
-        from app.api_keys k
-        join app.tenants t on t.id = k.tenant_id
-        where k.digest = any (digests)
-          and k.revoked_at is null
-          and (k.expires_at is null or k.expires_at > now())
-          and t.status = 'active';
-    end;
-grant execute on function app.authenticate(bytea[]) to map_authorizer;
+-- A tenant reads its limits, and makes and ends keys, but never reads a digest.
+grant select (id, runs_per_minute, concurrent_runs, tokens_per_day, spend_per_month_usd, budgeted_since)
+    on app.tenants to map_api;
+grant select (tenant_id, id, name, prefix, last_four, scopes, created_at, expires_at, revoked_at,
+              last_used_at) on app.api_keys to map_api, map_operator;
+grant insert (id, name, digest, pepper_version, prefix, last_four, scopes, expires_at)
+    on app.api_keys to map_api;
+grant update (expires_at, revoked_at) on app.api_keys to map_api;
 
-reset role;
-grant create on schema app to map_keyring;
-alter function app.authenticate(bytea[]) owner to map_keyring;
-revoke create on schema app from map_keyring;
-set local role map_owner;
+-- An operator manages tenants and makes keys for them.
+grant select, insert on app.tenants to map_operator;
+grant update (name, status, requests_per_minute, runs_per_minute, concurrent_runs, tokens_per_day,
+              spend_per_month_usd, retention_days, delete_after) on app.tenants to map_operator;
+grant insert (id, tenant_id, name, digest, pepper_version, prefix, last_four, scopes, expires_at)
+    on app.api_keys to map_operator;
+create policy operator_manages on app.tenants to map_operator
+    using (app.is_operator()) with check (app.is_operator());
+create policy operator_manages on app.api_keys to map_operator
+    using (app.is_operator()) with check (app.is_operator());
 
--- The rest of this transaction sees and writes this tenant's rows alone. Raises MAP01 if the key is
--- not (or no longer) an active one of this tenant, so that a revoked key stops at once, whatever the
--- authorizer's cache says. It reads under row level security itself, as the tenant just entered.
-create function app.enter_tenant(tenant uuid, key uuid) returns void
-    language plpgsql security definer set search_path = '' as $$
-begin
-    perform set_config('app.tenant_id', tenant::text, true);
-    if not exists (
-        select
-        from app.api_keys k
-        join app.tenants t on t.id = k.tenant_id
-        where k.tenant_id = tenant
-          and k.id = key
-          and k.revoked_at is null
-          and (k.expires_at is null or k.expires_at > now())
-          and t.status = 'active'
-    ) then
-        raise exception 'this key is not an active key of this tenant' using errcode = 'MAP01';
-    end if;
-end
-$$;
-grant execute on function app.enter_tenant(uuid, uuid) to map_api;
+create trigger scopes_within_creator before insert or update of scopes on app.api_keys
+    for each row execute function app.check_key_scopes();
+create trigger budgeted_since before insert or update on app.tenants
+    for each row execute function app.set_budgeted_since();
+
+-- The platform itself, as the tenant of its operators' keys.
+select set_config('app.tenant_id', '00000000-0000-0000-0000-000000000000', true);
+insert into app.tenants (id, name) values (app.tenant_id(), 'Platform');
+select set_config('app.tenant_id', '', true);

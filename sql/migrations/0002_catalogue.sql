@@ -1,5 +1,6 @@
--- Tools, agents, and which agent uses which tool. The key of every table is (tenant_id, id) and
--- every reference carries tenant_id, so that a row cannot name another tenant's.
+-- Tools, agents, which agent uses which tool, and the secrets that tools send. The key of every
+-- table is (tenant_id, id) and every reference carries tenant_id, so that no row can name another
+-- tenant's.
 
 create table app.tools (
     tenant_id uuid not null default app.tenant_id(),
@@ -7,13 +8,17 @@ create table app.tools (
     name text not null constraint tools_name_length check (length(name) between 1 and 100),
     description text not null
         constraint tools_description_length check (length(description) between 1 and 1000),
+    parameters jsonb,
+    endpoint jsonb,
+    idempotent boolean not null default false,
+    requires_approval boolean not null default false,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     primary key (tenant_id, id),
     constraint tools_tenant_known foreign key (tenant_id) references app.tenants (id),
     constraint tools_name_unique unique (tenant_id, name)
 );
-create index tools_in_order on app.tools (tenant_id, created_at, id);
+create index tools_by_created_at on app.tools (tenant_id, created_at, id);
 
 create table app.agents (
     tenant_id uuid not null default app.tenant_id(),
@@ -28,7 +33,7 @@ create table app.agents (
     constraint agents_tenant_known foreign key (tenant_id) references app.tenants (id),
     constraint agents_name_unique unique (tenant_id, name)
 );
-create index agents_in_order on app.agents (tenant_id, created_at, id);
+create index agents_by_created_at on app.agents (tenant_id, created_at, id);
 create index agents_by_role on app.agents (tenant_id, role, created_at, id);
 
 create table app.agent_tools (
@@ -43,20 +48,39 @@ create table app.agent_tools (
 );
 create index agent_tools_by_tool on app.agent_tools (tenant_id, tool_id, agent_id);
 
+-- Encrypted with a key that Postgres does not have.
+create table app.secrets (
+    tenant_id uuid not null default app.tenant_id(),
+    id uuid not null default gen_random_uuid(),
+    name text not null constraint secrets_name_length check (length(name) between 1 and 100),
+    ciphertext bytea not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    primary key (tenant_id, id),
+    constraint secrets_tenant_known foreign key (tenant_id) references app.tenants (id),
+    constraint secrets_name_unique unique (tenant_id, name)
+);
+create index secrets_by_created_at on app.secrets (tenant_id, created_at, id);
+
 alter table app.tools enable row level security;
 alter table app.tools force row level security;
-create policy own_rows on app.tools
+create policy tenant_isolation on app.tools
     using (tenant_id = app.tenant_id()) with check (tenant_id = app.tenant_id());
 
 alter table app.agents enable row level security;
 alter table app.agents force row level security;
-create policy own_rows on app.agents
+create policy tenant_isolation on app.agents
     using (tenant_id = app.tenant_id()) with check (tenant_id = app.tenant_id());
 
 alter table app.agent_tools enable row level security;
 alter table app.agent_tools force row level security;
-create policy own_rows on app.agent_tools
+create policy tenant_isolation on app.agent_tools
     using (tenant_id = app.tenant_id()) with check (tenant_id = app.tenant_id());
 
-grant select, insert, update, delete on app.tools, app.agents to map_api;
+alter table app.secrets enable row level security;
+alter table app.secrets force row level security;
+create policy tenant_isolation on app.secrets
+    using (tenant_id = app.tenant_id()) with check (tenant_id = app.tenant_id());
+
+grant select, insert, update, delete on app.tools, app.agents, app.secrets to map_api;
 grant select, insert, delete on app.agent_tools to map_api;

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.contract.conftest import ROOT, finish, start
-from tests.contract.test_readme import DOCUMENTED, compare
+from tests.contract.test_readme import ADDRESS, compare
 
 DOCS = ROOT / "docs" / "cli.md"
 STEP = re.compile(r"```bash\n(?P<command>[^`]*)```\n\n```text\n(?P<answer>.*?)```", re.DOTALL)
@@ -30,7 +30,7 @@ def test_the_commands_answer_as_shown(tmp_path: Path) -> None:
     stack = start(tmp_path / ".data")
     try:
         env = make_home(tmp_path)
-        known = {DOCUMENTED: stack.url}
+        known = {ADDRESS: stack.url}
         for step in steps:
             command, shown = step["command"], step["answer"]
             for said, real in known.items():

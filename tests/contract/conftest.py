@@ -5,14 +5,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from local.backends import dies_with_parent
 from tests.contract.gateway_api import TEMPLATE, Clock, GatewayApi, MakeApi
+from tests.waiting import PATIENCE_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 KEY_A, KEY_B = "tenant-a-key", "tenant-b-key"
@@ -30,7 +32,7 @@ class LocalStack:
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         """Stop it and return its exit code."""
         self.process.send_signal(with_signal)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def children(self) -> dict[int, str]:
         """Return the command line of each process that it has started and that still runs."""
@@ -84,6 +86,19 @@ def processes() -> Iterator[tuple[int, int, str]]:
         yield int(folder.name), int(parent), command.replace(b"\0", b" ").decode(errors="replace")
 
 
+@contextmanager
+def ctrl_c_enabled() -> Iterator[None]:
+    """Let new processes stop at SIGINT, even where this one was started to ignore it.
+
+    A child inherits an ignored signal (from nohup, or a shell's `&`), but not a handler.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 StartStack = Callable[..., LocalStack]
 
 
@@ -97,16 +112,23 @@ def start(data: Path, *options: str, **environment: str) -> LocalStack:
     log = output_file(data)
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options],
+            [
+                *dies_with_parent(signal.SIGTERM),
+                *(sys.executable, "-m", "local", "--port", "0", "--data", str(data), *options),
+            ],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], **environment},
             stdout=output,
             stderr=output,
             text=True,
         )
-    while "Ctrl-C" not in (said := log.read_text()):
+
+    def welcome() -> str:
+        said = log.read_text()
         assert process.poll() is None, f"the local run did not start: {said}"
-        time.sleep(0.02)
+        return said if "Ctrl-C" in said else ""
+
+    said = until(welcome)
     [url] = re.findall(r"address +(\S+)", said)
     return LocalStack(url, data, process, said)
 
@@ -124,6 +146,14 @@ def local_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack
     finish(stack)
 
 
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A platform of a module's own, which its tests may break."""
+    running = start(tmp_path_factory.mktemp("stack"))
+    yield running
+    finish(running)
+
+
 @pytest.fixture(scope="session")
 def base_url(local_stack: LocalStack) -> str:
     """Where that platform answers."""
@@ -135,8 +165,8 @@ def start_stack(tmp_path: Path) -> Iterator[StartStack]:
     """Starts platforms of a test's own: `start_stack(*options, data=folder)`."""
     stacks = []
 
-    def begin(*options: str, data: Path = tmp_path) -> LocalStack:
-        stacks.append(start(data, *options))
+    def begin(*options: str, data: Path = tmp_path, **environment: str) -> LocalStack:
+        stacks.append(start(data, *options, **environment))
         return stacks[-1]
 
     yield begin

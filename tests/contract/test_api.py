@@ -378,9 +378,9 @@ def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:
         (409, "IDEMPOTENCY_KEY_IN_USE"),  # integration/test_run_loop.py
         (503, "SERVICE_UNAVAILABLE"),  # test_faults.py
         (402, "BUDGET_EXCEEDED"),  # integration/test_budgets.py
-        (404, "KEY_NOT_FOUND"),  # integration/test_keys.py
-        (404, "TENANT_NOT_FOUND"),  # integration/test_admin.py
-        (409, "TENANT_DELETED"),  # integration/test_admin.py
-        (409, "TENANT_PROTECTED"),  # integration/test_admin.py
+        (404, "KEY_NOT_FOUND"),  # integration/test_key_rotation.py
+        (404, "TENANT_NOT_FOUND"),  # integration/test_admin_tenants.py
+        (409, "TENANT_DELETED"),  # integration/test_admin_status.py
+        (409, "TENANT_PROTECTED"),  # integration/test_admin_status.py
         (429, "TOO_MANY_RUNS"),  # integration/test_run_limits.py
     }

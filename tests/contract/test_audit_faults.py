@@ -15,9 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import pytest
 
-from tests.contract.conftest import LocalStack, finish, start
+from tests.contract.conftest import LocalStack
 from tests.contract.tenants import add_tenant, admin
 from tests.contract.test_faults import AGENTS, TOOLS, assert_our_shape, tool
 from tests.waiting import until
@@ -26,14 +25,6 @@ WRITES_BETWEEN = 10
 """So many writes are acknowledged between one death and the next."""
 
 Rows = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A platform that these tests may break."""
-    running = start(tmp_path_factory.mktemp("audit-faults"))
-    yield running
-    finish(running)
 
 
 # ── What is written ──────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from tests.waiting import until
 PROVIDER_KEY = "sk-canary-9d1f4c"
 SECRET = "canary-secret-71b2ce"
 PROMPT = "canary-prompt-e05a88"
-TIMES = ("created_at", "started_at", "waiting_since", "deadline", "ends_by")
+TIMES = ("created_at", "started_at", "waiting_since", "deadline", "expires_at")
 
 # Holds runs where they write: before a step begins, and when its call is over but not yet noted.
 HOLDS = """
@@ -60,6 +60,7 @@ class Platform:
     def start(self) -> None:
         self.stack: LocalStack = start(
             self.data,
+            *("--sandboxes", "6"),  # as many runs are held, and one more
             OPENAI_API_KEY=PROVIDER_KEY,
             OPENAI_BASE_URL=f"{self.upstreams.model.url}/v1",
         )
@@ -113,16 +114,30 @@ class Platform:
         assert answer.status == 202, answer.text
         return str(answer.json["execution_id"])
 
+    def read(self, path: str) -> Any:
+        """Return a document, as soon as all that was killed is there again."""
+
+        def found() -> Any:
+            answer = self.client("GET", path)
+            assert answer.status in {200, 503}, answer.text
+            return answer.json if answer.status == 200 else None
+
+        return until(found)
+
     def run(self, execution: str) -> dict[str, Any]:
-        return dict(self.client("GET", f"/executions/{execution}").json)
+        return dict(self.read(f"/executions/{execution}"))
 
     def steps(self, execution: str) -> list[dict[str, Any]]:
-        return list(self.client("GET", f"/executions/{execution}/steps").json["items"])
+        return list(self.read(f"/executions/{execution}/steps")["items"])
 
     def over(self, execution: str) -> dict[str, Any]:
         """Return a run when it is over."""
-        until(lambda: self.run(execution)["finished_at"])
-        return self.run(execution)
+
+        def finished() -> dict[str, Any] | None:
+            run = self.run(execution)
+            return run if run["finished_at"] else None
+
+        return until(finished)
 
     def waiting(self, execution: str) -> None:
         until(lambda: self.run(execution)["status"] == "waiting_approval")

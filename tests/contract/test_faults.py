@@ -18,19 +18,11 @@ import psycopg
 import pytest
 
 from mini_agent.errors import ErrorBody
-from tests.contract.conftest import LocalStack, finish, start
+from tests.contract.conftest import LocalStack
 from tests.contract.tenants import add_tenant, admin
+from tests.waiting import until
 
-RECOVERY_SECONDS = 20
 TOOLS, AGENTS, HISTORY = "/api/v1/tools", "/api/v1/agents", "/api/v1/history"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A platform that these tests may break."""
-    running = start(tmp_path_factory.mktemp("faults"))
-    yield running
-    finish(running)
 
 
 @pytest.fixture
@@ -64,12 +56,14 @@ def assert_our_shape(answer: httpx.Response) -> None:
 
 
 def assert_recovers(client: httpx.Client) -> None:
-    deadline = time.monotonic() + RECOVERY_SECONDS
-    while (answer := client.get(TOOLS)).status_code != 200:
-        assert answer.status_code == 503
-        assert_our_shape(answer)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    def recovered() -> bool:
+        answer = client.get(TOOLS)
+        if answer.status_code != 200:
+            assert answer.status_code == 503
+            assert_our_shape(answer)
+        return answer.status_code == 200
+
+    until(recovered)
 
 
 @dataclass
@@ -84,11 +78,7 @@ class Blockade:
 
     def caught(self, *, besides: int = 0) -> int:
         """Return the backend of a request that has arrived here."""
-        deadline = time.monotonic() + RECOVERY_SECONDS
-        while not (found := self.waiting() - {besides}):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return found.pop()
+        return until(lambda: self.waiting() - {besides}).pop()
 
 
 @contextmanager
@@ -234,10 +224,8 @@ def count(writers: list[Writer]) -> int:
 
 
 def wait_for_writes(writers: list[Writer]) -> None:
-    deadline, enough = time.monotonic() + RECOVERY_SECONDS, count(writers) + 10
-    while count(writers) < enough:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    enough = count(writers) + 10
+    until(lambda: count(writers) >= enough)
 
 
 def read_all(client: httpx.Client, path: str) -> set[str]:
@@ -287,18 +275,18 @@ def test_no_acknowledged_write_is_lost_whatever_is_killed(stack: LocalStack) -> 
 def test_while_redis_is_killed_the_catalogue_answers_and_runs_are_503_at_worst(
     stack: LocalStack, client: httpx.Client
 ) -> None:
-    run, seen = runnable(client), Counter[int]()
+    run, statuses = runnable(client), Counter[int]()
+
+    def recovered() -> bool:
+        read, started = client.get(TOOLS), client.post(run, json=RUN)
+        statuses[started.status_code] += 1
+        assert read.status_code == 200
+        if started.status_code != 200:
+            assert started.json()["details"] == {"reason": "rate_limiter"}
+            assert_our_shape(started)
+        return started.status_code == 200 and "x-ratelimit-remaining" in read.headers
+
     for _ in range(2):
         os.kill(stack.redis_pid, signal.SIGKILL)
-        deadline = time.monotonic() + RECOVERY_SECONDS
-        while True:
-            answers = client.get(TOOLS), client.post(run, json=RUN)
-            assert answers[0].status_code == 200
-            if answers[1].status_code != 200:
-                assert answers[1].json()["details"] == {"reason": "rate_limiter"}
-                assert_our_shape(answers[1])
-                seen[answers[1].status_code] += 1
-            elif "x-ratelimit-remaining" in answers[0].headers:
-                break
-            assert time.monotonic() < deadline
-    assert seen.keys() == {503}
+        until(recovered)
+    assert statuses.keys() == {200, 503}

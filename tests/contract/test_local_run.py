@@ -10,8 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,7 +18,17 @@ import psycopg
 import pytest
 
 from local import backends
-from tests.contract.conftest import KEY_A, ROOT, LocalStack, StartStack, finish, processes, start
+from tests.contract.conftest import (
+    KEY_A,
+    ROOT,
+    LocalStack,
+    StartStack,
+    ctrl_c_enabled,
+    finish,
+    processes,
+    start,
+)
+from tests.waiting import PATIENCE_SECONDS, until
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +49,6 @@ def tool_names(stack: LocalStack) -> set[str]:
     url = f"{stack.url}/api/v1/tools?limit=100"
     items = httpx.get(url, headers={"X-API-KEY": KEY_A}, timeout=30).json()["items"]
     return {item["name"] for item in items}
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 15) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (held := holds()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return held
 
 
 def gone(pids: set[int]) -> bool:
@@ -187,17 +189,15 @@ def test_each_request_is_a_line_and_the_error_of_a_handler_is_shown(
 ) -> None:
     stack = start_stack()
     create_tool(stack, "printed")
-    assert eventually(
-        lambda: bool(re.search(r"POST   /api/v1/tools 201 \d+ ms tenant 1", stack.output))
-    )
+    until(lambda: re.search(r"POST   /api/v1/tools 201 \d+ ms tenant 1", stack.output))
     with psycopg.connect(
         host=stack.postgres_socket, user="postgres", dbname="map", autocommit=True
     ) as conn:
         conn.execute("alter table app.tools rename column description to lost")
     assert create_tool(stack, "broken").status_code == 500
-    assert eventually(lambda: "Traceback (most recent call last)" in stack.output)
+    until(lambda: "Traceback (most recent call last)" in stack.output)
     assert "ToolsFunction ERROR" in stack.output
-    assert eventually(lambda: "UndefinedColumn" in stack.output)
+    until(lambda: "UndefinedColumn" in stack.output)
 
 
 def test_quiet_prints_no_requests(start_stack: StartStack) -> None:
@@ -208,16 +208,14 @@ def test_quiet_prints_no_requests(start_stack: StartStack) -> None:
 
 
 def test_the_logs_of_all_functions_are_followed(local_stack: LocalStack) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "local.logs", "--data", str(local_stack.data)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as logs:
+    command = [sys.executable, "-m", "local.logs", "--data", str(local_stack.data)]
+    with ctrl_c_enabled():
+        logs = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with logs:
         assert logs.stdout
         assert re.match(r"\d\d:\d\d:\d\d MigrateFunction INFO ", logs.stdout.readline())
         logs.send_signal(signal.SIGINT)
-        assert logs.wait(10) == 0
+        assert logs.wait(PATIENCE_SECONDS) == 0
 
 
 def test_logs_that_are_not_there_are_one_line(tmp_path: Path) -> None:
@@ -238,10 +236,9 @@ def test_ctrl_c_stops_every_process_and_the_next_start_finds_the_data(
     assert len(children) >= 4  # Postgres, Redis, two sandboxes
     assert stack.stop(signal.SIGINT) == 0
     assert gone(children)
-    begun = time.monotonic()
-    again = start_stack()
-    assert time.monotonic() - begun < 15
-    assert tool_names(again) == {"kept"}
+    assert tool_names(start_stack()) == {"kept"}
+    log = (stack.data / "postgres.log").read_text()
+    assert "was not properly shut down" not in log, "the next start has nothing to recover"
 
 
 def test_killing_it_leaves_no_process_and_loses_no_data(start_stack: StartStack) -> None:
@@ -249,7 +246,7 @@ def test_killing_it_leaves_no_process_and_loses_no_data(start_stack: StartStack)
     assert create_tool(stack, "kept").status_code == 201
     children = set(stack.children())
     stack.process.kill()
-    assert eventually(lambda: gone(children))
+    until(lambda: gone(children))
     with (
         backends.postgres(stack.data / "postgres") as server,
         psycopg.connect(host=server.socket, user="postgres", dbname="map") as conn,
@@ -270,7 +267,7 @@ def test_postgres_killed_comes_back_and_no_acknowledged_write_is_lost(
             acknowledged.add(f"write {number}")
         else:
             refused.append(answer)
-            time.sleep(0.2)
+            until(lambda: httpx.get(f"{own_stack.url}/ready", timeout=30).status_code == 200)
     assert acknowledged >= {f"write {number}" for number in range(10)}
     assert "write 29" in acknowledged
     for answer in refused:
@@ -287,7 +284,7 @@ def test_redis_killed_comes_back(own_stack: LocalStack) -> None:
         ready = httpx.get(f"{own_stack.url}/ready", timeout=30)
         return ready.status_code == 200 and own_stack.redis_pid != before
 
-    assert eventually(back)
+    until(back)
 
 
 def test_with_reload_a_change_of_code_replaces_the_sandboxes(own_stack: LocalStack) -> None:
@@ -299,7 +296,7 @@ def test_with_reload_a_change_of_code_replaces_the_sandboxes(own_stack: LocalSta
     changed = ROOT / "functions/system" / f"reload-{os.getpid()}.sql"
     try:
         changed.touch()
-        assert eventually(lambda: not pids() & before)
+        until(lambda: not pids() & before)
     finally:
         changed.unlink()
 

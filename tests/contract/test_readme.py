@@ -1,20 +1,25 @@
-"""README's workflow, run as it stands there."""
+"""README's workflow, pasted into one shell as it stands there."""
 
 import json
+import os
 import re
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-from tests.contract.conftest import StartStack
+from tests.contract.conftest import ROOT, StartStack
+from tests.fakes import Behaviour, FakeAnthropic, call, say
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 CHAPTERS = ("The complete workflow", "Agents that act")
-DOCUMENTED = "http://127.0.0.1:8000"
+ADDRESS, TOOL_PORT = "http://127.0.0.1:8000", "9000"
+"""Where README says that the platform and the sample tool are."""
 STEP = re.compile(
-    r"```bash\n(?P<command>curl [^`]*)```(\n\n```(?P<form>json|text)\n(?P<answer>.*?)```)?",
-    re.DOTALL,
+    r"```bash\n(?P<command>[^`]*)```(\n\n```(?P<form>json|text)\n(?P<shown>.*?)```)?", re.DOTALL
 )
+BETWEEN = "--- the next step ---"
 UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
@@ -40,41 +45,63 @@ def compare(shown: Any, got: Any, ids: dict[str, str]) -> None:
         assert shown == got
 
 
+def paste(steps: list[re.Match[str]], url: str) -> list[str]:
+    """Run all commands in one shell; return what each shows at the terminal."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    pasted = f"echo\necho '{BETWEEN}'\n".join(step["command"] for step in steps)
+    ran = subprocess.run(
+        ["bash"],
+        input=pasted.replace(ADDRESS, url).replace(TOOL_PORT, port),
+        cwd=ROOT,
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return ran.stdout.replace(port, TOOL_PORT).split(BETWEEN)
+
+
+def model(body: dict[str, Any]) -> Behaviour:
+    """Ask for the tool, then repeat its result."""
+    if "headlines" in (result := json.dumps(body["messages"][-1]["content"])):
+        return say(f"The news: {result}")
+    return call(body["tools"][0]["name"], {"query": "agents"})
+
+
+def _lines(text: str, ids: dict[str, str]) -> list[str]:
+    """Return an event stream's lines with other ids, without comments and reconnection times."""
+    for documented, real in ids.items():
+        text = text.replace(documented, real)
+    return [line for line in text.splitlines() if line and not line.startswith(("retry:", ":"))]
+
+
 def follow(url: str, *chapters: str) -> None:
-    """Run the commands of README's chapters against this address, and compare the answers."""
+    """Paste the commands of README's chapters, and hold what they show against README."""
+    text = [README.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0] for chapter in chapters]
+    steps = [*STEP.finditer("\n".join(text))]
     ids: dict[str, str] = {}
-    for chapter in chapters:
-        for step in STEP.finditer(README.partition(f"\n## {chapter}\n")[2].partition("\n## ")[0]):
-            command = step["command"].replace(DOCUMENTED, url)
-            for shown, real in ids.items():
-                command = command.replace(shown, real)
-            ran = subprocess.run(
-                ["bash", "-c", command], capture_output=True, check=True, timeout=30
-            )
-            answer = ran.stdout.decode()
-            match step["form"]:
-                case "json":
-                    compare(json.loads(step["answer"]), json.loads(answer), ids)
-                case "text":
-                    for shown, real in ids.items():
-                        answer = answer.replace(real, shown)
-                    compare(_lines(step["answer"]), _lines(answer), ids)
-                case _:
-                    assert "error_code" not in answer
+    for step, output in zip(steps, paste(steps, url), strict=True):
+        match step["form"]:
+            case "json":
+                compare(json.loads(step["shown"]), json.loads(output), ids)
+            case "text":
+                compare(_lines(step["shown"], ids), _lines(output, {}), {})
+            case _:
+                assert not output.strip()
 
 
-def _lines(text: str) -> list[str]:
-    """Return the lines of an event stream, without those that are for the client's machinery."""
-    return [line for line in text.splitlines() if line and not line.startswith("retry:")]
-
-
-def test_the_commands_answer_as_shown(start_stack: StartStack) -> None:
-    assert len(STEP.findall(README)) == 10
-    follow(start_stack().url, *CHAPTERS)  # of its own: the workflow is a new user's
+def test_the_commands_can_be_pasted_and_answer_as_shown(start_stack: StartStack) -> None:
+    assert len(STEP.findall(README)) == 13
+    with FakeAnthropic(model) as provider:  # OpenAI's models stay a mock
+        stack = start_stack(ANTHROPIC_API_KEY="k", ANTHROPIC_BASE_URL=provider.url)
+        follow(stack.url, *CHAPTERS)
 
 
 def test_every_endpoint_of_the_document_is_in_the_table() -> None:
-    document = json.loads((Path(__file__).parents[2] / "functions/system/openapi.json").read_text())
+    document = json.loads((ROOT / "functions/system/openapi.json").read_text())
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert f"`{method.upper()} {path}`" in README
@@ -84,11 +111,11 @@ def test_every_endpoint_of_the_document_is_in_the_table() -> None:
 
 
 def test_every_make_command_exists() -> None:
-    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:`|^)make ([a-z][a-z0-9-]*)", README, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_every_linked_file_exists() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (Path(__file__).parents[2] / link).exists(), link
+        assert (ROOT / link).exists(), link

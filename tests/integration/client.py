@@ -135,6 +135,13 @@ def refused_fields(answer: Answer) -> set[str]:
     return {error["field"] for error in errors}
 
 
+def missing_scope(answer: Answer) -> str:
+    """Return the scope that a refusal names."""
+    assert (answer.status, answer.error_code) == (403, "INSUFFICIENT_SCOPE"), answer.text
+    [scope] = answer.json["details"].values()
+    return str(scope)
+
+
 def ids(answer: Answer) -> list[str]:
     """Return the ids of a page's items."""
     assert answer.status == 200, answer.text

@@ -1,4 +1,4 @@
-"""Many sandboxes at work at the same moment, each a process of its own."""
+"""Many sandboxes at the same moment, each a process of its own."""
 
 import asyncio
 import multiprocessing
@@ -13,17 +13,19 @@ import pytest
 from mini_agent.identity.callers import Caller
 from tests.databases import configured
 from tests.integration.client import Client
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue  # generic for the type checker alone
 
 R = TypeVar("R")
 PRELOADED = [
-    *("tests.integration.running", "functions.tools.app", "functions.runs.app"),
-    *("functions.runs.llm.providers", "hypothesis", "openai", "pydantic_ai.direct"),
-    *("pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
+    *("tests.conftest", "tests.fakes", "tests.integration.running", "tests.integration.sandboxes"),
+    *("functions.tools.app", "functions.runs.app", "functions.runs.llm.providers", "hypothesis"),
+    *("anyio._backends._asyncio", "genai_prices.data", "openai.resources.chat"),
+    *("pydantic_ai.direct", "pydantic_ai.models.openai", "pydantic_ai.providers.openai"),
 ]
-"""What a sandbox has imported when it begins; one list, since all tests share the fork server."""
+"""What the fork server imports, so that no sandbox has to; all tests share the server."""
 LONGEST_SECONDS = 120
 
 
@@ -33,9 +35,9 @@ def at_once(
     send: Callable[[Client], R],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[R]:
-    """Return what `send` returned in so many sandboxes, which all called it at one moment.
+    """Call `send` in so many sandboxes at the same moment, and return what it returned in each.
 
-    It is a function of a module, or a partial of one. `meanwhile` is done here.
+    `send` is a module's function, or a partial of one. `meanwhile` is called here.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
@@ -49,14 +51,18 @@ def at_once(
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         for process in processes:
             process.start()
-    together.wait(LONGEST_SECONDS)
-    meanwhile()
-    got = [answers.get(timeout=LONGEST_SECONDS) for _ in processes]
-    for process in processes:
-        process.join(LONGEST_SECONDS)
-        assert process.exitcode == 0
-    answers.close()
-    return got
+    try:
+        together.wait(LONGEST_SECONDS)
+        meanwhile()
+        returned = [answers.get(timeout=LONGEST_SECONDS) for _ in processes]
+        for process in processes:
+            process.join(LONGEST_SECONDS)
+            assert process.exitcode == 0
+    finally:
+        for process in processes:
+            process.kill()
+        answers.close()
+    return returned
 
 
 def _sandbox(
@@ -70,7 +76,7 @@ def _sandbox(
     asyncio.set_event_loop(asyncio.new_event_loop())  # the first one is the fork server's
     with configured():
         client = Client(caller)
-        while client("GET", "/tools").status != 200:  # a busy machine connects slowly
-            pass
+        # A busy machine connects slowly.
+        until(lambda: client("GET", "/tools").status == 200, LONGEST_SECONDS)
         together.wait(LONGEST_SECONDS)
         answers.put(send(client))

@@ -1,4 +1,4 @@
-"""The authorizer, through its Lambda handler, and what its cached answers are worth later."""
+"""The authorizer, through its Lambda handler, and what its cached policies still allow later."""
 
 from collections.abc import Iterator, Mapping
 from io import StringIO
@@ -23,7 +23,7 @@ KEY = api_keys.generate()
 
 @pytest.fixture
 def authorizer() -> Iterator[None]:
-    """Settings of the authorizer's function."""
+    """The settings of the authorizer's function."""
     with configured(database_user="map_authorizer"):
         yield
 
@@ -31,7 +31,7 @@ def authorizer() -> Iterator[None]:
 def authorize(
     *values: str, name: str = "X-API-KEY", path: str = "GET/api/v1/tools"
 ) -> dict[str, Any]:
-    """Return the authorizer's answer to a request with these values of one header."""
+    """Return the authorizer's response to a request with these values of one header."""
     headers = {name: list(values)} if values else {}
     answer: dict[str, Any] = handler(
         {
@@ -46,7 +46,7 @@ def authorize(
 
 
 def allowed(answer: Mapping[str, Any]) -> bool:
-    """Tell what a policy says, and check that it says nothing else."""
+    """Tell whether a policy allows, and check that it says nothing else."""
     [statement] = answer["policyDocument"]["Statement"]
     effect = statement.pop("Effect")
     assert statement == {"Action": "execute-api:Invoke", "Resource": f"{ARN}/*"}

@@ -1,4 +1,4 @@
-"""Signing in with tokens of the function's role, over TLS, to a real Postgres and a real Redis."""
+"""Signing in with IAM tokens, over TLS, to a real Postgres and a real Redis."""
 
 import json
 import re
@@ -40,7 +40,7 @@ START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
 
 class Clock:
-    """What botocore takes for now."""
+    """The current time, as botocore sees it."""
 
     now = START
 
@@ -53,7 +53,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def role(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Credentials as Lambda gives a function."""
+    """Credentials as Lambda gives them to a function."""
     for name, value in {
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
@@ -72,7 +72,7 @@ def role(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # with credentials of its own
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # that has other credentials
     for module in (auth, crt_auth):  # the SDK signs by either
         monkeypatch.setattr(module, "get_current_datetime", clock)
     return clock
@@ -165,7 +165,7 @@ def test_each_connection_to_the_cache_has_a_token_of_its_own_after_16_minutes(
 
 
 def read_over_tls(host: str, port: int) -> int:
-    """Connect as a function does, and ask the database for a number."""
+    """Connect as a function does, and read a number."""
     with configured(database_auth="iam", database_host=host, database_port=str(port)):
         [number] = db._connect().execute("select 7").fetchone() or [None]
     assert isinstance(number, int)
@@ -195,7 +195,7 @@ def test_a_database_under_another_name_is_refused(trusted: None, postgres_port: 
 
 @pytest.fixture
 def cache_user(redis_server: backends.Server) -> Iterator[redis.Redis]:
-    """A Redis whose user for the functions may do what stacks/data.yaml says."""
+    """A Redis whose user for the functions has the permissions in stacks/data.yaml."""
     template = yaml_parse((ROOT / "stacks" / "data.yaml").read_text())
     rules = template["Resources"]["CacheUser"]["Properties"]["AccessString"].split()
     with redis.Redis(unix_socket_path=redis_server.socket) as admin:
@@ -206,7 +206,7 @@ def cache_user(redis_server: backends.Server) -> Iterator[redis.Redis]:
 
 
 def admit_over_tls(host: str, port: int) -> dict[str, str]:
-    """Ask the limiter as a function does; raises ServiceUnavailable without an answer."""
+    """Ask the limiter as a function does; raises ServiceUnavailable if it cannot connect."""
     caller = Caller(uuid(1), uuid(2), frozenset(), 100)
     redis_client._open_until = 0.0
     with configured(
@@ -244,10 +244,10 @@ def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(
     headers = admit_over_tls(HOST, redis_port)
     assert headers["X-RateLimit-Remaining"] == "99"
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
-        uses = list(service._uses())
-        service._forget(uses)
+        uses = list(service._key_uses())
+        service._delete_from_redis(uses)
         assert [use.tenant_id for use in uses] == [uuid(1)]
-        assert list(service._uses()) == []
+        assert list(service._key_uses()) == []
     assert "map-api" in cache_user.acl_users()
 
 
@@ -298,7 +298,7 @@ def test_only_amazons_authorities_are_trusted() -> None:
 def test_botocore_is_loaded_with_the_imports_where_iam_is_asked_for_and_nowhere_else(
     asked_for: str, loaded: bool
 ) -> None:
-    # SnapStart's snapshot is taken of what the imports have loaded.
+    # SnapStart takes its snapshot of what the imports have loaded.
     probe = "import sys; from functions.tools import app; print('botocore.auth' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", probe],
@@ -329,3 +329,12 @@ def test_a_pepper_added_to_the_secret_is_known_within_five_minutes(
             assert peppers.peppers() == {1: "old", 2: "n"}
         aws._client.cache_clear()
     assert settings().key_peppers_secret == ""
+
+
+@pytest.mark.parametrize(
+    ("service", "seconds"), [("kms", 6), ("secretsmanager", 6), ("lambda", 21)]
+)
+def test_a_call_of_aws_gives_up_in_time(service: str, seconds: int) -> None:
+    config = aws._client(service).meta.config
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * (config.connect_timeout + config.read_timeout) == seconds

@@ -618,7 +618,7 @@ def test_what_was_deleted_of_this_month_is_still_spent(
     assert client.caller
     limit(admin, spend_per_month_usd=1)
     kept = (
-        "insert into app.usage_kept values (%s, current_date - %s::integer, 'gpt-4o', %s, 'Ann',"
+        "insert into app.daily_usage values (%s, current_date - %s::integer, 'gpt-4o', %s, 'Ann',"
         " 1, 1, 1, %s)"
     )
     admin.execute(kept, (client.caller.tenant_id, 40, uuid(1), 5))

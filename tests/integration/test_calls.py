@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
+from functions.runs import tenant_secrets
 from functions.runs.definitions import ToolResult
 from functions.runs.llm import credentials
 from functions.runs.tools import http_tool
@@ -578,7 +579,7 @@ def test_a_secret_that_was_sealed_for_something_else_is_not_sent(
         "key": (tenant.tenant_id, "search"),
     }
     admin.execute(
-        "update app.secrets set sealed = (select sealed from app.secrets"
+        "update app.secrets set ciphertext = (select ciphertext from app.secrets"
         " where (tenant_id, name) = (%s, %s)) where (tenant_id, name) = (%s, 'search')",
         (*source[moved], tenant.tenant_id),
     )
@@ -596,7 +597,7 @@ def test_without_the_keys_service_a_tool_that_needs_a_secret_is_not_called(
     def away(*_: object) -> dict[str, str]:
         raise ServiceUnavailable
 
-    monkeypatch.setattr(credentials, "secrets", away)
+    monkeypatch.setattr(tenant_secrets, "load", away)
     run = client.run(agent(client, web.url, headers=HEADERS))
     assert (run["status"], web.seen) == ("completed", [])
     assert heard(model) == "The tool was not called. The secrets that it needs cannot be read now."

@@ -20,7 +20,7 @@ API_MAY = {
     "idempotency_keys": {"SELECT", "INSERT", "UPDATE"},
     "api_keys": {"SELECT", "INSERT", "UPDATE"},
     "audit_log": {"SELECT", "INSERT"},
-    "usage_kept": {"SELECT"},
+    "daily_usage": {"SELECT"},
     "tenants": {"SELECT"},
 }
 OPERATOR_MAY = {
@@ -28,7 +28,7 @@ OPERATOR_MAY = {
     "api_keys": {"SELECT", "INSERT"},
     "audit_log": {"SELECT", "INSERT"},
     "executions": {"SELECT"},
-    "usage_kept": {"SELECT"},
+    "daily_usage": {"SELECT"},
     "idempotency_keys": {"SELECT", "INSERT", "UPDATE"},
 }
 UNTOLD = {
@@ -41,9 +41,9 @@ UNTOLD = {
 }
 """Columns of tables that a role may read some of, and which it may not."""
 JANITORS = (
-    "'executions.janitor_ends', 'idempotency_keys.janitor_deletes', 'usage_kept.janitor_keeps',"
-    " 'tenants.janitor_reads', 'api_keys.janitor_reads', 'api_keys.janitor_notes',"
-    " 'audit_log.janitor_notes'"
+    "'executions.janitor_ends', 'idempotency_keys.janitor_deletes', 'daily_usage.janitor_adds_up',"
+    " 'tenants.janitor_reads', 'api_keys.janitor_reads', 'api_keys.janitor_records',"
+    " 'audit_log.janitor_adds'"
 )
 OWN_ROWS = (
     "case c.relname when 'tenants' then '(id = app.tenant_id())'"
@@ -57,13 +57,13 @@ def found(admin: Connection, query: str) -> set[str]:
 
 
 def tables_open_to_other_tenants(admin: Connection) -> set[str]:
-    """Not FORCE row level security with an own_rows policy over all commands, for all roles."""
+    """Not FORCE row level security with a policy tenant_isolation of all commands and roles."""
     return found(
         admin,
         f"""
         select c.relname from pg_class c
         where c.relnamespace = 'app'::regnamespace and c.relkind in ('r', 'p', 'f')
-          and c.relname <> 'migrations'
+          and c.relname not in ('migrations', 'functions')
           and not (c.relrowsecurity and c.relforcerowsecurity and exists (
               select from pg_policy p
               where p.polrelid = c.oid and p.polcmd = '*' and p.polroles = '{{0}}'
@@ -87,7 +87,7 @@ def policies_past_the_tenant(admin: Connection) -> set[str]:
           and not (p.polroles = array['map_janitor'::regrole::oid]
                    and (c.relname || '.' || p.polname in ({JANITORS})
                         or pg_get_expr(p.polqual, p.polrelid)
-                           in ('app.is_gone(tenant_id)', 'app.is_gone(id)')
+                           in ('app.is_purgeable(tenant_id)', 'app.is_purgeable(id)')
                            and coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'false')
                                = 'false'))
           and not (p.polroles = array['map_operator'::regrole::oid]
@@ -105,7 +105,7 @@ def tenant_ids_that_may_be_null(admin: Connection) -> set[str]:
         """
         select c.relname from pg_class c
         where c.relnamespace = 'app'::regnamespace and c.relkind in ('r', 'p', 'f')
-          and c.relname not in ('migrations', 'tenants')
+          and c.relname not in ('migrations', 'functions', 'tenants')
           and not exists (select from pg_attribute a where a.attrelid = c.oid
                           and a.attname = 'tenant_id' and a.attnotnull)
         """,
@@ -120,7 +120,7 @@ def keys_without_a_tenant(admin: Connection) -> set[str]:
         select i.indexrelid::regclass::text from pg_index i
         join pg_class c on c.oid = i.indrelid
         where c.relnamespace = 'app'::regnamespace and i.indisunique
-          and c.relname not in ('migrations', 'tenants')
+          and c.relname not in ('migrations', 'functions', 'tenants')
           and not exists (
               select from pg_attribute a
               where a.attrelid = c.oid and a.attname = 'tenant_id'
@@ -230,13 +230,17 @@ BREACHES: list[tuple[Sweep, str, str]] = [
     (tables_open_to_other_tenants, "create table app.bad (tenant_id uuid)", "bad"),
     (tables_open_to_other_tenants, "alter table app.tools no force row level security", "tools"),
     (tables_open_to_other_tenants, "alter table app.tools disable row level security", "tools"),
-    (tables_open_to_other_tenants, "drop policy own_rows on app.agents", "agents"),
+    (tables_open_to_other_tenants, "drop policy tenant_isolation on app.agents", "agents"),
     (
         tables_open_to_other_tenants,
-        "alter policy own_rows on app.agents with check (true)",
+        "alter policy tenant_isolation on app.agents with check (true)",
         "agents",
     ),
-    (policies_past_the_tenant, "alter policy own_rows on app.tools using (true)", "tools.own_rows"),
+    (
+        policies_past_the_tenant,
+        "alter policy tenant_isolation on app.tools using (true)",
+        "tools.tenant_isolation",
+    ),
     (policies_past_the_tenant, "create policy p on app.tools using (true)", "tools.p"),
     (policies_past_the_tenant, "create policy p on app.tools with check (true)", "tools.p"),
     (policies_past_the_tenant, "create policy p on app.tools for select using (true)", "tools.p"),
@@ -298,7 +302,7 @@ BREACHES: list[tuple[Sweep, str, str]] = [
     ),
     (
         definers_with_a_callers_search_path,
-        "alter function app.enter_tenant(uuid, uuid) reset search_path",
+        "alter function app.enter_tenant reset search_path",
         "enter_tenant",
     ),
     (roles_above_their_station, "alter role map_api bypassrls", "map_api"),
@@ -365,7 +369,7 @@ def test_the_api_may_not_delete_history_nor_change_what_was_logged(admin: Connec
     assert privileges(admin, "map_api") == API_MAY
     assert functions(admin, "map_api") == {
         *("tenant_id", "key_id", "is_operator", "enter_tenant", "enter_run"),
-        *("masked", "note_refusal", "make_room"),
+        *("redact", "log_refusal", "claim_run_slot"),
     }
 
 
@@ -373,7 +377,7 @@ def test_the_operator_may_manage_tenants_and_make_keys_and_nothing_else(admin: C
     assert privileges(admin, "map_operator") == OPERATOR_MAY
     assert functions(admin, "map_operator") == {
         *("tenant_id", "key_id", "is_operator", "enter_tenant", "enter_operator"),
-        *("masked", "note_refusal", "limits_of"),
+        *("redact", "log_refusal", "limits"),
     }
 
 
@@ -393,12 +397,14 @@ def test_what_a_role_may_read_of_a_table_leaves_out(admin: Connection, role: str
 
 def test_the_authorizer_may_authenticate_and_nothing_else(admin: Connection) -> None:
     assert privileges(admin, "map_authorizer") == {}
-    assert functions(admin, "map_authorizer") == {"authenticate", "note_refused_key"}
+    assert functions(admin, "map_authorizer") == {"authenticate", "log_refused_key"}
 
 
 def test_the_sweeper_may_sweep_and_nothing_else(admin: Connection) -> None:
     assert privileges(admin, "map_sweeper") == {}
-    assert functions(admin, "map_sweeper") == {"sweep", "retire", "purge", "note_use"}
+    assert functions(admin, "map_sweeper") == {
+        *("expire_runs_and_responses", "delete_old_runs", "purge_tenant", "record_key_use"),
+    }
 
 
 def test_who_sweeps_deletes_only_what_is_over_or_gone(admin: Connection) -> None:
@@ -408,7 +414,7 @@ def test_who_sweeps_deletes_only_what_is_over_or_gone(admin: Connection) -> None
         "tenants": {"SELECT", "UPDATE", "DELETE"},
         "executions": {"SELECT", "UPDATE", "DELETE"},
         "idempotency_keys": {"SELECT", "UPDATE", "DELETE"},
-        "usage_kept": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+        "daily_usage": {"SELECT", "INSERT", "UPDATE", "DELETE"},
         "api_keys": {"SELECT", "UPDATE", "DELETE"},
         "audit_log": {"SELECT", "INSERT", "DELETE"},
     }
@@ -423,6 +429,6 @@ def test_a_tenant_that_goes_leaves_no_table_out(admin: Connection) -> None:
         where c.relnamespace = 'app'::regnamespace and c.relkind = 'r'
         """,
     )
-    [source] = found(admin, "select prosrc from pg_proc where oid = 'app.purge'::regproc")
+    [source] = found(admin, "select prosrc from pg_proc where oid = 'app.purge_tenant'::regproc")
     assert tables
     assert {table for table in tables if f"'{table}'" in source} == tables

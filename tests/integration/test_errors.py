@@ -1,4 +1,4 @@
-"""What every room answers when something is wrong, through the Lambda handlers."""
+"""Error responses that every room gives, through the Lambda handlers."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from tests.integration.client import (
 ID = str(uuid(1))
 JSON = {"Content-Type": "application/json"}
 ROUTES = [
-    # method, path, a valid body, the scope it takes, the status for an id that nobody has
+    # method, path, a valid body, the required scope, the status for an id that does not exist
     ("POST", "/tools", TOOL, "tools:write", 201),
     ("GET", "/tools", None, "tools:read", 200),
     ("GET", f"/tools/{ID}", None, "tools:read", 404),
@@ -264,7 +264,7 @@ def test_every_authenticated_answer_tells_the_limit_and_what_is_left_of_it(
 
 @contextmanager
 def unreadable_tools(admin: Connection) -> Iterator[None]:
-    """A fault that no code expects."""
+    """Cause an error that no code expects."""
     admin.execute("revoke select on app.tools from map_api")
     try:
         yield

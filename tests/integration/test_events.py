@@ -1,14 +1,17 @@
 """Following a run by server-sent events, each request answered whole."""
 
+import json
 import re
-import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from functions.executions import events
+from functions.executions.models import StepFinished, StepStarted
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer
@@ -75,24 +78,44 @@ def test_a_client_that_comes_back_sees_each_event_once_and_in_order(
 
 
 def test_a_request_is_held_until_there_is_something_to_tell(
-    client: Client, agent: dict[str, Any], engine: Engine, admin: Connection
+    client: Client,
+    agent: dict[str, Any],
+    engine: Engine,
+    admin: Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = queue(client, agent, engine)
+    pauses = list[float]()
 
-    def cancel_later() -> None:
-        time.sleep(0.3)
+    def cancel_meanwhile(seconds: float) -> None:
+        pauses.append(seconds)
         admin.execute(
             "update app.executions set status = 'cancelled', finished_at = now() where id = %s",
             (run.execution_id,),
         )
 
-    later = threading.Thread(target=cancel_later)
-    later.start()
-    began = time.monotonic()
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=cancel_meanwhile)
+    monkeypatch.setattr(events, "time", clock)
     seen = told(look(client, run.execution_id))
-    later.join()
     assert [name for _, name in seen] == ["run_finished"]
-    assert 0.3 <= time.monotonic() - began < 3
+    assert pauses == [events.POLL_SECONDS[0]]
+
+
+def test_events_carry_what_the_run_and_its_steps_are_read_as(
+    client: Client, agent: dict[str, Any], engine: Engine, model: Model
+) -> None:
+    model.script = [say("One\u2028line")]
+    run = queue(client, agent, engine)
+    engine.work(run)
+    answer = look(client, run.execution_id)
+    assert answer.text.isascii()  # some clients end a line at U+2028
+    started, finished, end = [json.loads(data) for _, _, data in EVENT.findall(answer.text)]
+    [step] = client("GET", f"/executions/{run.execution_id}/steps").json["items"]
+    assert started == {name: step[name] for name in StepStarted.model_fields}
+    assert finished == {name: step[name] for name in StepFinished.model_fields}
+    assert end == client("GET", f"/executions/{run.execution_id}").json
+    assert end == client("GET", f"/history/{run.execution_id}").json
+    assert end["response"] == "One\u2028line"
 
 
 def test_nobodys_run_is_not_found_and_a_made_up_id_is_refused(client: Client) -> None:

@@ -27,14 +27,15 @@ OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
 OF_A_REPLAY = {"idempotency-replayed": "true"}
 
 
-def told(answer: Answer) -> tuple[int, dict[str, str], str]:
+def comparable(answer: Answer) -> tuple[int, dict[str, str], str]:
+    """Return what two responses to the same request have in common."""
     headers = {name: v for name, v in answer.headers.items() if name not in OF_ONE_REQUEST}
     return answer.status, headers, answer.text
 
 
 def replayed(first: Answer) -> tuple[int, dict[str, str], str]:
-    """What a client is told that sends a request again."""
-    status, headers, text = told(first)
+    """Return what a client gets that sends a request again."""
+    status, headers, text = comparable(first)
     return status, headers | OF_A_REPLAY, text
 
 
@@ -49,14 +50,13 @@ def key() -> idempotency.IdempotencyKey:
 
 
 class Made:
-    """A row of which a test wants the name."""
+    """A row; tests only need its name."""
 
     def __init__(self, name: str, **_: object) -> None:
         self.name = name
 
 
-ROW = ToolCreate(**TOOL).model_dump()
-CREATE = {name: db.Query("tools/create", ROW | {"name": name}, Made) for name in ("a", "b")}
+CREATE_TOOL = db.Query("tools/create", ToolCreate(**TOOL).model_dump(), Made)
 
 
 # ── The same request ─────────────────────────────────────────────────────────────────────────────
@@ -70,7 +70,7 @@ def test_a_request_sent_again_gets_its_first_answer_and_has_no_second_effect(
     assert (first.status, "idempotency-replayed" in first.headers) == (201, False)
     for _ in range(2):
         again = client("POST", path, body, {"IDEMPOTENCY-KEY": "key-1"})
-        assert told(again) == replayed(first)
+        assert comparable(again) == replayed(first)
     assert count(admin, path.removeprefix("/")) == 1
     assert client("GET", first.headers["location"].removeprefix("/live")).json == first.json
 
@@ -78,7 +78,7 @@ def test_a_request_sent_again_gets_its_first_answer_and_has_no_second_effect(
 def test_the_first_answer_comes_again_even_when_its_effect_is_gone(client: Client) -> None:
     first = client("POST", "/tools", TOOL, KEY)
     assert client("DELETE", f"/tools/{first.json['id']}").status == 204
-    assert told(client("POST", "/tools", TOOL, KEY)) == replayed(first)
+    assert comparable(client("POST", "/tools", TOOL, KEY)) == replayed(first)
     assert client("GET", "/tools").json["items"] == []
 
 
@@ -97,7 +97,7 @@ def test_a_body_that_differs_in_one_byte_is_refused_and_changes_nothing(
         refused = client("POST", "/tools", body, KEY)
         assert (refused.status, refused.error_code) == (422, "IDEMPOTENCY_KEY_REUSED")
     assert count(admin, "tools") == 1
-    assert told(client("POST", "/tools", TOOL, KEY)) == replayed(first)
+    assert comparable(client("POST", "/tools", TOOL, KEY)) == replayed(first)
 
 
 def test_the_key_of_another_item_is_refused(client: Client, admin: Connection) -> None:
@@ -114,7 +114,7 @@ def test_the_key_of_another_item_is_refused(client: Client, admin: Connection) -
     refused = client("POST", f"/executions/{uuid(2)}/cancel", None, KEY)
     assert (refused.status, refused.error_code) == (422, "IDEMPOTENCY_KEY_REUSED")
     assert client("GET", f"/executions/{uuid(2)}").json["status"] == "queued"
-    assert told(client("POST", f"/executions/{uuid(1)}/cancel", None, KEY)) == replayed(first)
+    assert comparable(client("POST", f"/executions/{uuid(1)}/cancel", None, KEY)) == replayed(first)
 
 
 def test_another_route_and_another_tenant_know_nothing_of_a_key(
@@ -134,11 +134,11 @@ def test_after_24_hours_a_key_is_free_for_any_request(client: Client, admin: Con
     first = client("POST", "/tools", TOOL, KEY)
     age = "update app.idempotency_keys set created_at = now() - interval '24 hours' + %s::interval"
     admin.execute(age, ("1 minute",))
-    assert told(client("POST", "/tools", TOOL, KEY)) == replayed(first)
+    assert comparable(client("POST", "/tools", TOOL, KEY)) == replayed(first)
     admin.execute(age, ("-1 second",))
     second = client("POST", "/tools", TOOL | {"name": "net"}, KEY)
     assert (second.status, second.json["name"]) == (201, "net")
-    assert told(client("POST", "/tools", TOOL | {"name": "net"}, KEY)) == replayed(second)
+    assert comparable(client("POST", "/tools", TOOL | {"name": "net"}, KEY)) == replayed(second)
 
 
 def test_only_a_post_asks_for_its_key(client: Client, admin: Connection) -> None:
@@ -161,7 +161,7 @@ def test_an_unfit_key_is_refused(client: Client, unfit: str) -> None:
 def test_a_key_may_be_255_visible_characters(client: Client, fit: str) -> None:
     first = client("POST", "/tools", TOOL, {"Idempotency-Key": fit})
     assert first.status == 201
-    assert told(client("POST", "/tools", TOOL, {"Idempotency-Key": fit})) == replayed(first)
+    assert comparable(client("POST", "/tools", TOOL, {"Idempotency-Key": fit})) == replayed(first)
 
 
 def test_a_stored_answer_is_told_to_no_key_that_may_not_do_the_same(
@@ -201,7 +201,7 @@ def test_an_error_that_a_route_answers_itself_is_not_kept_either(
     tenant: Caller, admin: Connection, key: idempotency.IdempotencyKey
 ) -> None:
     async def refuse() -> Response:
-        db.write(tenant, CREATE["a"])
+        db.write(tenant, CREATE_TOOL)
         return Response(status_code=400)
 
     with closing(asyncio.new_event_loop()) as loop:
@@ -212,7 +212,7 @@ def test_an_error_that_a_route_answers_itself_is_not_kept_either(
 
 @contextmanager
 def backend_dies(admin: Connection, when: str) -> Iterator[None]:
-    """The connection is cut as the answer is stored, behind its effect."""
+    """Cut the connection as the response is stored, after the effect."""
     admin.execute(
         "create function app.die() returns trigger language plpgsql"
         " as $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$"
@@ -263,7 +263,7 @@ def test_a_refusal_of_the_database_leaves_the_connection_to_the_next_request(
     assert count(admin, "tools") == 2
 
 
-# ── A transaction of several reads and writes ────────────────────────────────────────────────────
+# ── Routes with their own transactions ───────────────────────────────────────────────────────────
 
 
 def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
@@ -273,7 +273,7 @@ def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
         with db.Transaction() as transaction:
             stored = idempotency.claim(tenant, key, uuid(number))
             if stored is None:
-                assert transaction.commit(tenant, db.Query("tools/create", ROW, Made))[0].name
+                assert transaction.commit(tenant, CREATE_TOOL)[0].name
             return stored
 
     assert begin(1) is None
@@ -283,61 +283,21 @@ def test_a_route_with_its_own_transactions_claims_a_key_beside_its_effect(
     assert count(admin, "tools") == 1
 
 
-def test_what_is_joined_is_committed_together_or_not_at_all(
-    tenant: Caller, admin: Connection
-) -> None:
-    said: list[str] = []
-    with db.Transaction() as transaction:
-        db.write(tenant, CREATE["a"])
-        db.after_commit(lambda: said.append("after"))
-        assert count(admin, "tools") == 0
-        assert [tool.name for tool in db.read(tenant, listed())] == ["a"]
-    assert (count(admin, "tools"), said) == (0, [])
-    with db.Transaction() as transaction:
-        db.write(tenant, CREATE["a"])
-        db.after_commit(lambda: said.append(str(count(admin, "tools"))))
-        transaction.commit(tenant, CREATE["b"])
-    assert (count(admin, "tools"), said) == (2, ["2"])
-    db.after_commit(lambda: said.append("at once"))
-    assert said == ["2", "at once"]
-
-
-def listed() -> db.Query[Made]:
-    nothing = {"name": None, "agent_name": None, "after_time": None, "after_id": None}
-    return db.Query("tools/list", nothing | {"limit": 10, "offset": 0}, Made)
-
-
-def test_after_a_refusal_reads_go_on_alone_and_a_write_would_be_half_an_effect(
-    tenant: Caller, admin: Connection
-) -> None:
-    with db.Transaction() as transaction:
-        db.write(tenant, CREATE["a"])
-        refusals = {"tools_name_unique": KeyError("taken")}
-        with pytest.raises(KeyError):
-            db.write(tenant, CREATE["a"], refusals=refusals)  # type: ignore[arg-type]
-        assert db.read(tenant, listed()) == []
-        with pytest.raises(RuntimeError):
-            db.write(tenant, CREATE["b"])
-        with pytest.raises(RuntimeError):
-            transaction.commit(tenant, CREATE["b"])
-    assert count(admin, "tools") == 0
-
-
 # ── At once ──────────────────────────────────────────────────────────────────────────────────────
 
 
-Told = tuple[int, str, str, bool]
+ReceivedResponse = tuple[int, str, str, bool]
 
 
-def send(path: str, body: Mapping[str, str], client: Client) -> Told:
+def send(path: str, body: Mapping[str, str], client: Client) -> ReceivedResponse:
     while (answer := client("POST", path, body, KEY)).status == 409:
         time.sleep(int(answer.headers["retry-after"]))  # may let a twin wait too long
     replayed = "idempotency-replayed" in answer.headers
     return answer.status, answer.headers.get("location", ""), answer.text, replayed
 
 
-def send_at_once(caller: Caller, path: str, body: Mapping[str, str]) -> list[Told]:
-    """What 100 sandboxes are answered; the answers are equal, and one of them is the first."""
+def send_at_once(caller: Caller, path: str, body: Mapping[str, str]) -> list[ReceivedResponse]:
+    """Return the responses of 100 sandboxes: all equal, and all but one replayed."""
     got = at_once(100, caller, partial(send, path, body))
     assert len({(status, location, text) for status, location, text, _ in got}) == 1
     assert sorted(again for *_, again in got) == [False] + [True] * 99

@@ -26,7 +26,7 @@ NAMES_NOTHING = {
     "Idempotency-Key",  # a header: test_idempotency.py
 }
 OPERATORS = "/api/v1/admin/"
-"""No tenant's: test_admin.py."""
+"""No tenant's: test_admin_access.py."""
 OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
 TABLES = (
     *("tools", "agents", "agent_tools", "executions", "execution_steps", "secrets", "api_keys"),
@@ -103,9 +103,10 @@ def places(document: dict[str, Any]) -> Iterator[Place]:
     schemas = document["components"]["schemas"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if "security" not in operation or path.startswith(OPERATORS):
+            if not operation["security"] or path.startswith(OPERATORS):
                 continue
-            names = [parameter["name"] for parameter in operation.get("parameters", [])]
+            parameters = operation.get("parameters", [])
+            names = [openapi.resolve(parameter, document)["name"] for parameter in parameters]
             if "requestBody" in operation:
                 [content] = operation["requestBody"]["content"].values()
                 body = schemas[content["schema"]["$ref"].rpartition("/")[2]]

@@ -20,6 +20,9 @@ from tests.events import Context
 
 NAME = "map_empty"
 VERSIONS = sorted(file.stem for file in (queries.SQL / "migrations").glob("*.sql"))
+FUNCTIONS = sorted(
+    f"{file.parent.name}/{file.stem}" for file in (queries.SQL / "functions").glob("*/*.sql")
+)
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def empty(postgres: backends.Server) -> Iterator[Connection]:
 
 @pytest.fixture
 def migrator(empty: Connection) -> Iterator[Connection]:
-    """The migrate function's own connection, all migrations applied."""
+    """The migrate function's own connection to a migrated database."""
     migrate.run()
     with migrate._connect("map_migrator") as conn:
         yield conn
@@ -46,29 +49,31 @@ def migrator(empty: Connection) -> Iterator[Connection]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the migrations."""
-    return Path(shutil.copytree(queries.SQL / "migrations", tmp_path / "migrations"))
+    """A copy of the migrations and functions."""
+    return Path(shutil.copytree(queries.SQL, tmp_path / "sql"))
 
 
 def ledger(admin: Connection) -> list[str]:
-    """Return the versions applied, in the order they were."""
-    rows = admin.execute("select version from app.migrations order by applied_at").fetchall()
-    return [version for (version,) in rows]
+    """Return what was applied: migrations, then functions."""
+    return [
+        name
+        for query in ("select version from app.migrations", "select name from app.functions")
+        for (name,) in sorted(admin.execute(query.encode()).fetchall())
+    ]
 
 
 def exists(admin: Connection, table: str) -> bool:
     return admin.execute("select to_regclass(%s) is not null", (table,)).fetchone() == (True,)
 
 
-def test_every_migration_is_applied_once_in_the_order_of_names(empty: Connection) -> None:
-    assert migrate.handler({}, Context()) == {"applied": VERSIONS}
-    assert ledger(empty) == VERSIONS
+def test_each_migration_and_function_is_applied_once(empty: Connection) -> None:
+    assert migrate.handler({}, Context()) == {"applied": [*VERSIONS, *FUNCTIONS]}
+    assert ledger(empty) == [*VERSIONS, *FUNCTIONS]
     assert exists(empty, "app.executions")
     assert migrate.handler({}, Context()) == {"applied": []}
-    assert ledger(empty) == VERSIONS
 
 
-def test_of_two_runs_at_once_each_migration_is_applied_by_one(empty: Connection) -> None:
+def test_of_two_runs_at_once_one_applies_everything(empty: Connection) -> None:
     together = threading.Barrier(2)
 
     def run() -> list[str]:
@@ -76,62 +81,134 @@ def test_of_two_runs_at_once_each_migration_is_applied_by_one(empty: Connection)
         return migrate.run()
 
     with ThreadPoolExecutor(2) as pool:
-        first, second = (future.result() for future in [pool.submit(run), pool.submit(run)])
-    assert sorted(first + second) == VERSIONS == ledger(empty)
+        applied = [future.result() for future in [pool.submit(run), pool.submit(run)]]
+    assert sorted(applied) == [[], ledger(empty)]
 
 
-def test_a_new_file_is_applied_to_a_database_that_has_the_others(
+def test_a_new_migration_is_applied_to_a_database_that_has_the_others(
     migrator: Connection, empty: Connection, folder: Path
 ) -> None:
-    (folder / "9000_more.sql").write_text("create table app.more (id uuid primary key);")
+    more = "create table app.more (id uuid primary key);"
+    (folder / "migrations/9000_more.sql").write_text(more)
     assert migrate.migrate(migrator, folder) == ["9000_more"]
     assert exists(empty, "app.more")
     owner = "select tableowner from pg_tables where tablename = 'more'"
     assert empty.execute(owner).fetchone() == ("map_owner",)
 
 
-def test_an_edited_file_is_refused_and_nothing_after_it_is_applied(
+def test_an_edited_migration_is_refused_and_nothing_else_is_applied(
     migrator: Connection, empty: Connection, folder: Path
 ) -> None:
-    edited = folder / f"{VERSIONS[1]}.sql"
+    edited = folder / f"migrations/{VERSIONS[1]}.sql"
     edited.write_text(edited.read_text() + "-- a word more\n")
-    (folder / "9000_more.sql").write_text("create table app.more ();")
+    (folder / "migrations/9000_more.sql").write_text("create table app.more ();")
     with pytest.raises(migrate.MigrationError, match=rf"{edited.name} was edited.*restore it"):
         migrate.migrate(migrator, folder)
     assert not exists(empty, "app.more")
 
 
-def test_a_database_of_newer_code_is_refused(
+def test_a_database_of_newer_code_is_refused_and_keeps_its_functions(
     migrator: Connection, empty: Connection, folder: Path
 ) -> None:
-    (folder / f"{VERSIONS[-1]}.sql").unlink()
+    (folder / f"migrations/{VERSIONS[-1]}.sql").unlink()
+    (folder / "functions/tenants/answer.sql").write_text(ANSWER.format("int", 1))
     with pytest.raises(migrate.MigrationError, match=rf"{VERSIONS[-1]}.*deploy the newer code"):
         migrate.migrate(migrator, folder)
-    assert ledger(empty) == VERSIONS
+    assert ledger(empty) == [*VERSIONS, *FUNCTIONS]
 
 
-def test_a_migration_that_fails_leaves_no_trace_and_those_before_it_stay(
+def test_a_migration_that_fails_leaves_no_trace_of_its_run(
     migrator: Connection, empty: Connection, folder: Path
 ) -> None:
-    (folder / "9000_good.sql").write_text("create table app.good ();")
-    (folder / "9001_bad.sql").write_text("create table app.half (); select 1 / 0;")
-    (folder / "9002_late.sql").write_text("create table app.late ();")
+    (folder / "migrations/9000_good.sql").write_text("create table app.good ();")
+    bad = folder / "migrations/9001_bad.sql"
+    bad.write_text("create table app.half (); select 1 / 0;")
+    (folder / "functions/tenants/answer.sql").write_text(ANSWER.format("int", 1))
     with pytest.raises(migrate.MigrationError, match=r"9001_bad\.sql: division by zero"):
         migrate.migrate(migrator, folder)
-    assert [exists(empty, f"app.{name}") for name in ("good", "half", "late")] == [
-        *(True, False, False),
-    ]
-    assert ledger(empty) == [*VERSIONS, "9000_good"]
-    (folder / "9001_bad.sql").write_text("create table app.half ();")
-    assert migrate.migrate(migrator, folder) == ["9001_bad", "9002_late"]
+    assert not exists(empty, "app.good")
+    assert ledger(empty) == [*VERSIONS, *FUNCTIONS]
+    bad.write_text("create table app.half ();")
+    assert migrate.migrate(migrator, folder) == ["9000_good", "9001_bad", "tenants/answer"]
 
 
 def test_a_migration_cannot_do_what_only_an_administrator_may(
     migrator: Connection, folder: Path
 ) -> None:
-    (folder / "9000_role.sql").write_text("create role intruder superuser login;")
+    (folder / "migrations/9000_role.sql").write_text("create role intruder superuser login;")
     with pytest.raises(migrate.MigrationError, match="permission denied"):
         migrate.migrate(migrator, folder)
+
+
+# ── Stored functions ─────────────────────────────────────────────────────────────────────────────
+
+ANSWER = "create or replace function app.answer() returns {} language sql as $$select {}$$"
+
+
+def answer(admin: Connection) -> object:
+    [found] = admin.execute("select app.answer()").fetchone() or [None]
+    return found
+
+
+def test_a_function_is_replaced_when_its_text_has_changed(
+    migrator: Connection, empty: Connection, folder: Path
+) -> None:
+    file = folder / "functions/tenants/answer.sql"
+    for n in (1, 2):
+        file.write_text(ANSWER.format("int", n))
+        assert migrate.migrate(migrator, folder) == ["tenants/answer"]
+        assert migrate.migrate(migrator, folder) == []
+        assert answer(empty) == n
+
+
+def test_a_function_keeps_its_owner_and_is_not_everybodys_when_it_is_replaced(
+    migrator: Connection, empty: Connection, folder: Path
+) -> None:
+    for file in (folder / "functions").glob("*/*.sql"):
+        file.write_text(file.read_text() + "-- a word more\n")
+    who = "select proname, proowner, proacl from pg_proc where pronamespace = 'app'::regnamespace"
+    before = empty.execute(who).fetchall()
+    assert migrate.migrate(migrator, folder) == FUNCTIONS
+    assert sorted(empty.execute(who).fetchall()) == sorted(before)
+
+
+def test_a_table_may_rely_on_a_function_and_a_function_on_a_table_of_the_same_run(
+    migrator: Connection, empty: Connection, folder: Path
+) -> None:
+    (folder / "migrations/9000_more.sql").write_text(
+        "create table app.numbers as select 7 as n;"
+        "create table app.more (n int default app.answer());"
+        "insert into app.more default values;"
+    )
+    (folder / "functions/tenants/answer.sql").write_text(ANSWER.format("int", "n from app.numbers"))
+    assert migrate.migrate(migrator, folder) == ["9000_more", "tenants/answer"]
+    assert empty.execute("select n from app.more").fetchall() == [(7,)]
+
+
+def test_a_migration_cannot_take_away_what_a_function_reads(
+    migrator: Connection, empty: Connection, folder: Path
+) -> None:
+    (folder / "migrations/9000_less.sql").write_text("alter table app.api_keys drop last_used_at")
+    with pytest.raises(migrate.MigrationError, match=r"record_key_use\.sql.*last_used_at"):
+        migrate.migrate(migrator, folder)
+
+
+def test_a_changed_signature_takes_a_migration_that_drops_the_function(
+    migrator: Connection, empty: Connection, folder: Path
+) -> None:
+    file = folder / "functions/tenants/answer.sql"
+    file.write_text(ANSWER.format("int", 1))
+    migrate.migrate(migrator, folder)
+    file.write_text(ANSWER.format("text", "'1'"))
+    with pytest.raises(migrate.MigrationError, match=r"answer\.sql: cannot change return type"):
+        migrate.migrate(migrator, folder)
+    file.unlink()
+    file.with_name("answer_text.sql").write_text(
+        ANSWER.format("text", "'1'").replace("answer", "answer_text")
+    )
+    (folder / "migrations/9000_drop.sql").write_text("drop function if exists app.answer();")
+    assert migrate.migrate(migrator, folder) == ["9000_drop", "tenants/answer_text"]
+    assert "tenants/answer" not in ledger(empty)
 
 
 # ── The two tenants of the local profile ─────────────────────────────────────────────────────────

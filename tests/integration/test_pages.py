@@ -1,4 +1,4 @@
-"""Pages, the same for every list."""
+"""Pages: the same behaviour in every list."""
 
 import base64
 import struct
@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from functions.agents.models import AgentQuery
-from functions.audit.models import AuditQuery
 from functions.executions.models import HistoryQuery
 from functions.tools.models import ToolQuery
 from mini_agent.http import pagination
+from mini_agent.identity.audit import AuditQuery
 from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.integration.client import Client, ids, refused_fields
@@ -21,7 +21,7 @@ from tests.integration.client import Client, ids, refused_fields
 LISTS = ["tools", "agents", "history", "audit"]
 NEWEST_FIRST = {"history", "audit"}
 TABLES = {"history": "executions", "audit": "audit_log"}
-"""Of the lists that are not called as their tables are."""
+"""The tables of lists that have another name."""
 QUERIES: dict[str, type[pagination.PageQuery]] = {
     "tools": ToolQuery,
     "agents": AgentQuery,
@@ -51,7 +51,7 @@ Fill = Callable[..., list[str]]
 
 @pytest.fixture
 def fill(admin: Connection, tenant: Caller) -> Fill:
-    """Puts items into a list, three in each second, in no order; returns their ids in order."""
+    """Insert items, three a second, in random order; return their ids in the list's order."""
 
     def insert(room: str, count: int, caller: Caller = tenant) -> list[str]:
         numbers = range(count)

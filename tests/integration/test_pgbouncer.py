@@ -44,7 +44,7 @@ class Total:
 
 @pytest.fixture(scope="module")
 def pgbouncer(postgres: backends.Server) -> Iterator[backends.Server]:
-    """PgBouncer with one connection to Postgres, given to another client for each transaction."""
+    """PgBouncer with one connection to Postgres, which each transaction may get."""
     with tempfile.TemporaryDirectory(prefix="map-") as name:
         folder = Path(name)
         (folder / "users").write_text('"map_api" ""')
@@ -101,7 +101,7 @@ ROW = ToolCreate(name="tool", description="Search").model_dump()
 
 
 def use_as(caller: Caller, tool: UUID, rounds: int) -> list[str]:
-    """Be a tenant's sandbox: read, write, fail, and ask as nobody; return what went wrong."""
+    """Read, write, fail, and read without a tenant, as a sandbox does; return what went wrong."""
     wrong = []
     listed = db.Query("tools/list", NO_FILTER | FIRST_PAGE, Tool)
     as_it_is = {"id": tool, "name": None, "new_parameters": False, "new_endpoint": False}
@@ -123,7 +123,7 @@ def use_as(caller: Caller, tool: UUID, rounds: int) -> list[str]:
 
 
 def turns(log: Path, start: int) -> int:
-    """Return how often Postgres saw another tenant enter than the one before."""
+    """Return how often a transaction had another tenant than the one before."""
     with log.open("rb") as file:
         file.seek(start)
         tenants = re.findall(
@@ -158,7 +158,7 @@ def test_the_next_client_sees_a_tenants_rows_only_if_the_tenant_outlives_its_tra
     name = f"pooled_{only_this_transaction}"
     with database_of_its_own(postgres, name) as admin:
         [(source,)] = admin.execute(
-            "select pg_get_functiondef('app.enter_tenant(uuid, uuid)'::regprocedure)"
+            "select pg_get_functiondef('app.enter_tenant'::regproc)"
         ).fetchall()
         changed = source.replace("tenant::text, true)", f"tenant::text, {only_this_transaction})")
         admin.execute(changed)

@@ -1,6 +1,7 @@
 """The query files: valid, used, and as cheap at the end of a long list as at its beginning."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,48 @@ def test_a_query_opens_with_what_its_callers_rely_on(query: str) -> None:
     first = queries.load(query).decode().splitlines()[0]
     assert first.startswith("-- ")
     assert len(first) > len("-- a word")
+
+
+RULES = (queries.SQL / "queries/README.md").read_text()
+VERBS = set(re.findall(r"`([a-z]+)`", "".join(RULES.splitlines(keepends=True)[6:8])))
+
+
+@pytest.mark.parametrize("query", FILES)
+def test_a_query_begins_with_a_verb_of_the_rule_and_does_not_name_its_own_room(query: str) -> None:
+    room, _, name = query.partition("/")
+    verb, *subject = name.split("_")
+    assert verb in VERBS
+    assert "_".join(subject) not in {room, room.removesuffix("s")}
+
+
+def test_the_rule_names_no_verb_that_no_query_has() -> None:
+    assert {name.partition("/")[2].split("_")[0] for name in FILES} >= VERBS
+
+
+def test_a_list_and_its_count_have_the_same_filters() -> None:
+    position = {"after_time", "after_id", "limit", "offset"}
+    counts = [name for name in FILES if name.endswith("/count")]
+    for count in counts:
+        of_list, of_count = (
+            set(re.findall(r"%\((\w+)\)s", queries.load(name).decode()))
+            for name in (count.replace("/count", "/list"), count)
+        )
+        assert of_list - position == of_count
+
+
+FUNCTIONS = sorted((queries.SQL / "functions").glob("*/*.sql"))
+
+
+@pytest.mark.parametrize("file", FUNCTIONS, ids=lambda file: file.stem)
+def test_a_function_file_is_one_function_that_opens_with_what_its_callers_rely_on(
+    file: Path,
+) -> None:
+    text = file.read_text()
+    assert text.startswith("-- ")
+    assert re.findall(r"^create or replace function app\.(\w+)\(", text, re.MULTILINE) == [
+        file.stem
+    ]
+    assert text.startswith("-- Trigger: ") == ("returns trigger" in text)
 
 
 def names_in(source: str) -> Iterator[str]:

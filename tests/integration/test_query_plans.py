@@ -225,7 +225,7 @@ def test_an_operator_adds_up_one_tenants_days_without_reading_others(
         "created_before": None,
         "model": None,
     }
-    rows, blocks = cost(explain(operating, "admin/usage", parameters))
+    rows, blocks = cost(explain(operating, "admin/list_usage", parameters))
     assert rows in {100, 200}  # a bitmap names each row before it reads it
     assert blocks <= 40
 

@@ -30,7 +30,7 @@ POSTGRES = ".s.PGSQL.5432"
 
 
 class Relay:
-    """Takes connections on one Unix socket to a server on another."""
+    """Relays connections from one Unix socket to the server on another, and counts round trips."""
 
     def __init__(self, path: Path, server: Path) -> None:
         self.trips = 0
@@ -97,7 +97,7 @@ def wire(postgres: backends.Server, redis_server: backends.Server, clean: None) 
 
 @pytest.fixture
 def ids(wire: Wire, client: Client) -> dict[str, str]:
-    """Ids of a tenant's things; the sandbox is warm."""
+    """Return the ids of a tenant's items; the sandbox is warm afterwards."""
     tool, unused = client.tool(), client.tool("unused")
     agent = client.agent(tool_ids=[tool["id"]])
     return {
@@ -220,7 +220,7 @@ def test_an_idempotency_key_costs_one_round_trip_and_its_replay_two_in_all(
 
 
 def test_a_run_is_a_read_and_two_writes(wire: Wire, client: Client, ids: dict[str, str]) -> None:
-    """It is written down, with its first step, before the model is asked, and once it is over."""
+    """One write with the first step before the model is asked, and one at the end."""
     assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 2 + 2, 1)
 
 
@@ -259,7 +259,7 @@ def test_the_authorizer_asks_once_and_writes_nothing(
         with configured(database_user="map_authorizer"):
             assert identify([key]) is not None  # connects
             assert wire.trips(lambda: identify([key])) == (1, 0)
-            # Was it a key once? Nothing is written for one that never was.
+            # Asks whether it ever was a key; nothing is written, since it never was.
             assert wire.trips(lambda: identify([api_keys.generate()])) == (2, 0)
             assert wire.trips(lambda: identify([f"{key}x"])) == (0, 0)
     finally:

@@ -31,20 +31,20 @@ def filled(admin: Connection, tenant: Caller, stranger: Caller) -> None:
                 " select id, 1, 'model', 'completed', 1 from app.executions"
                 " where tenant_id = app.tenant_id()"
             )
-            admin.execute("insert into app.secrets (name, sealed) values ('s', '\\x00')")
+            admin.execute("insert into app.secrets (name, ciphertext) values ('s', '\\x00')")
             admin.execute(
                 "insert into app.idempotency_keys (route, key, fingerprint)"
                 " values ('r', 'k', '\\x00')"
             )
             admin.execute(
-                "insert into app.usage_kept values (default, now(), 'm', %s, 'a', 1, 1, 1, 1)",
+                "insert into app.daily_usage values (default, now(), 'm', %s, 'a', 1, 1, 1, 1)",
                 (caller.key_id,),
             )
             # The triggers have written more of these.
             admin.execute("delete from app.audit_log where action <> 'tool.created'")
 
 
-IN_PART = {"api_keys", "usage_kept", "tenants"}
+IN_PART = {"api_keys", "daily_usage", "tenants"}
 """Of these a tenant may not even name the column that says whose a row is."""
 
 

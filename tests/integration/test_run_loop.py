@@ -408,7 +408,7 @@ def test_a_run_that_nobody_came_back_to_is_swept(
     with configured(database_user="map_sweeper"):
         done = sweep({}, Context())
     assert (done["ended"], done["forgotten"]) == (0, 0)
-    admin.execute("update app.executions set ends_by = now() - interval '1 second'")
+    admin.execute("update app.executions set expires_at = now() - interval '1 second'")
     admin.execute(
         "insert into app.idempotency_keys (tenant_id, route, key, fingerprint, created_at)"
         " select tenant_id, 'r', 'k', '\\x00', now() - interval '25 hours' from app.agents"

@@ -75,10 +75,14 @@ class Operation:
     @property
     def names(self) -> dict[str, Any]:
         """The parameters that its path needs, each with its schema."""
-        return {p["name"]: p["schema"] for p in self.told["parameters"] if p["in"] == "path"}
+        return {p["name"]: p["schema"] for p in self.parameters if p["in"] == "path"}
+
+    @property
+    def parameters(self) -> list[dict[str, Any]]:
+        return [openapi.resolve(p, DOCUMENT) for p in self.told["parameters"]]
 
     def declares(self, answer: Answer) -> bool:
-        declared = self.told["responses"].get(str(answer.status), {})
+        declared = openapi.resolve(self.told["responses"].get(str(answer.status), {}), DOCUMENT)
         content = declared.get("content", {}).get("application/json", {})
         return bool(declared) and (
             answer.status < 400 or answer.error_code in content.get("examples", {})
@@ -192,7 +196,7 @@ def ask(operation: Operation, caller: Caller, scope: str, values: dict[str, str]
     filled = {n: values.get(n) or any_of(schema) for n, schema in operation.names.items()}
     needed = [
         f"{p['name']}={any_of(p['schema'])}"
-        for p in operation.told["parameters"]
+        for p in operation.parameters
         if p["in"] == "query" and p["required"]
     ]
     path = operation.path.format(**filled) + f"?{'&'.join(needed)}"

@@ -1,8 +1,8 @@
-"""What reaches Postgres, by its own log: shapes that RDS Proxy can give to any connection.
+"""The statements that Postgres logs are ones that RDS Proxy can send over any connection.
 
-RDS Proxy keeps a session for one client ("pins" it) after SET, set_config, a named statement,
-DEALLOCATE, a cursor, LISTEN, a session's advisory lock, or a statement longer than 16 KB. What runs
-inside a stored function it does not see.
+RDS Proxy reserves a session for one client ("pins" it) after SET, set_config, a named statement,
+DEALLOCATE, a cursor, LISTEN, a session's advisory lock, or a statement longer than 16 KB. It does
+not look inside stored functions.
 """
 
 import re
@@ -23,7 +23,7 @@ from tests.events import Context
 from tests.integration.client import RUN, Client
 from tests.integration.running import Model, Outside, Waiting, ask_for, say, scripted
 
-LONGEST = 16 * 1024
+MAX_BYTES = 16 * 1024
 QUERIES = {numbered(name).strip(): name for name in query_names()}
 ALLOWED = {
     "select app.enter_tenant($1, $2, $3, $4)",
@@ -47,12 +47,12 @@ class Statement:
 
     @property
     def is_allowed(self) -> bool:
-        is_known = self.text in ALLOWED and len(self.text.encode()) <= LONGEST
+        is_known = self.text in ALLOWED and len(self.text.encode()) <= MAX_BYTES
         return is_known and self.name in {"", "<unnamed>"}
 
 
 class Log:
-    """What the app's roles have sent since this was made."""
+    """The statements that the app's roles have sent since this was created."""
 
     def __init__(self, server: backends.Server) -> None:
         self.file, self.start = server.log, server.log.stat().st_size
@@ -73,7 +73,7 @@ def log(postgres: backends.Server) -> Log:
 
 
 def use_everything(client: Client, key: str) -> None:
-    """Every operation, with its refusals that come from the database."""
+    """Use every operation, refusals by the database included."""
     with configured(database_user="map_authorizer"):
         arn = "arn:aws:execute-api:eu-west-1:000000000000:api/live/GET/api/v1/tools"
         for sent, effect in ((key, "Allow"), (api_keys.generate(), "Deny")):
@@ -110,7 +110,7 @@ def use_everything(client: Client, key: str) -> None:
 
 
 def use_keys(client: Client) -> None:
-    """Every statement of a tenant's own keys, and of its log."""
+    """Use every statement of a tenant's keys and audit log."""
     key = client("POST", "/keys", {"name": "key", "scopes": ["tools:read"]}).json
     for path in ("/keys", "/audit"):
         assert client("GET", f"{path}?include_total=true").status == 200
@@ -120,7 +120,7 @@ def use_keys(client: Client) -> None:
 
 
 def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every statement of runs that go on in the background, wait for people and fail."""
+    """Use every statement of runs that continue in the background, wait for approvals and fail."""
     model = Model(ask_for("guarded"), say())
     with scripted(monkeypatch, model, Outside()) as engine:
         tool = client.tool("guarded")
@@ -149,7 +149,7 @@ def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch)
 
 
 def use_limits(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of a tenant with every limit, and runs that they refuse."""
+    """Start a run of a tenant with every limit, and runs that the limits refuse."""
     agent = client.agent("Limited")
     limit = "update app.tenants set runs_per_minute = 9, concurrent_runs = %s, tokens_per_day = %s"
     keyed = {"Idempotency-Key": "limited"}
@@ -169,7 +169,7 @@ def use_limits(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatc
 
 
 def use_secrets(client: Client) -> None:
-    """Every operation on secrets, and a run that looks for the tenant's own key."""
+    """Use every operation on secrets, and start a run that looks for the tenant's own key."""
     sealing = "local:" + urlsafe_b64encode(bytes(32)).decode()
     with configured(secrets_key=sealing):
         for name in ("one", "two"):
@@ -180,7 +180,7 @@ def use_secrets(client: Client) -> None:
 
 
 def use_admin(operating: Client) -> None:
-    """Every operation on tenants, with its refusals that come from the database."""
+    """Use every operation on tenants, refusals by the database included."""
     made = operating("POST", "/admin/tenants", {"name": "Acme"})
     assert made.status == 201
     path = f"/admin/tenants/{made.json['id']}"
@@ -237,7 +237,7 @@ def test_the_apps_roles_send_known_statements_only_and_each_query_is_among_them(
         "begin; declare c cursor for select 1; commit",
         "listen c",
         "select pg_advisory_lock(1)",
-        f"select '{'x' * LONGEST}'",
+        f"select '{'x' * MAX_BYTES}'",
     ],
 )
 def test_another_statement_would_be_found(postgres: backends.Server, log: Log, text: str) -> None:

@@ -22,8 +22,8 @@ def documented(name: str) -> Iterator[list[str]]:
 
 
 def enums(schema: dict[str, Any]) -> Iterator[list[str]]:
-    if "enum" in schema:
-        yield schema["enum"]
+    if "x-extensible-enum" in schema:
+        yield schema["x-extensible-enum"]
     for part in schema.get("anyOf", []):
         yield from enums(part)
 

@@ -1,4 +1,4 @@
-"""How keys look."""
+"""The format of API keys."""
 
 import math
 import re
@@ -48,7 +48,7 @@ def test_a_character_more_or_less_is_noticed(key: str, at: int, character: str) 
     assert not api_keys.is_well_formed(key[:at] + character + key[at:])
 
 
-@given(st.text(st.characters(), max_size=100))  # half characters of UTF-16 included
+@given(st.text(st.characters(), max_size=100))  # lone surrogates included
 def test_any_text_is_told_from_a_key(text: str) -> None:
     assert not api_keys.is_well_formed(text)
     assert not api_keys.is_well_formed(api_keys.PREFIX + text)

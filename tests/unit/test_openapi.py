@@ -2,20 +2,22 @@
 
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from pydantic import BaseModel
 
-from mini_agent import errors, executions
-from mini_agent.identity import api_keys
+from functions.system import docs
+from mini_agent import executions
+from mini_agent.identity import api_keys, audit
 from scripts import openapi
-from tests.unit.test_errors import CLASSES
 
 DOCUMENT = json.loads(openapi.TARGET.read_text())
 MADE = openapi.document()  # here, since the rooms' event loops begin with a socket pair
-STATUSES = {error.error_code: error.status for error in CLASSES}
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 ENDPOINTS = {
     # the endpoints of the specification, each with its scope and the answers it can give besides
     # those that all give
@@ -73,10 +75,14 @@ def operations() -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{method.upper()} {path}", operation
 
 
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    return openapi.resolve(node, DOCUMENT)
+
+
 def answers() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name, operation in operations():
         for status, answer in operation["responses"].items():
-            yield name, status, answer
+            yield name, status, resolved(answer)
 
 
 def test_the_file_is_what_the_code_says_or_else_run_make_openapi() -> None:
@@ -86,13 +92,18 @@ def test_the_file_is_what_the_code_says_or_else_run_make_openapi() -> None:
 def test_the_document_has_every_endpoint_with_its_scope_and_every_status_it_can_answer() -> None:
     found = {
         name: (
-            operation.get("security", [{"ApiKey": [None]}])[0]["ApiKey"],
+            [scope for needed in operation["security"] for scope in needed["ApiKey"]],
             {int(status) for status in operation["responses"]},
         )
         for name, operation in operations()
     }
     expected = {name: ([scope], ALL | own) for name, (scope, own) in ENDPOINTS.items()}
-    assert found == expected | {name: ([None], own) for name, own in PUBLIC.items()}
+    assert found == expected | {name: ([], own) for name, own in PUBLIC.items()}
+
+
+def test_public_routes_say_that_they_need_no_key() -> None:
+    public = {name for name, operation in operations() if operation["security"] == []}
+    assert public == PUBLIC.keys()
 
 
 def test_the_scopes_of_the_routes_are_those_that_keys_can_have() -> None:
@@ -104,6 +115,22 @@ def test_the_key_goes_into_the_header_of_the_contract() -> None:
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "X-API-KEY")
 
 
+def test_every_tag_is_declared_and_described_and_used() -> None:
+    declared = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}
+    assert all(declared.values())
+    assert {tag for _, operation in operations() for tag in operation["tags"]} == {*declared}
+
+
+def test_every_schema_has_a_plain_public_name() -> None:
+    assert {name for name in SCHEMAS if not re.fullmatch("[A-Z][A-Za-z]+", name)} == set()
+
+
+def test_a_schema_without_a_name_of_its_own_is_refused() -> None:
+    for name in ("functions__history__models__Execution", "Tool-Input", "Page_Tool_"):
+        with pytest.raises(ValueError, match=name):
+            openapi.check_names({"Tool": {}, name: {}})
+
+
 def test_every_error_has_an_example_of_the_right_shape_and_status() -> None:
     shown = set()
     for _, status, answer in answers():
@@ -111,14 +138,95 @@ def test_every_error_has_an_example_of_the_right_shape_and_status() -> None:
             continue
         content = answer["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
-        assert content["examples"]
         for code, example in content["examples"].items():
-            body = errors.ErrorBody.model_validate(example["value"])
-            assert body.error_code == code
-            assert STATUSES[code] == int(status)
+            error = openapi.ERRORS[code]
+            assert f"`{code}`: " in answer["description"]
+            assert error.status == int(status)
+            assert example["value"] == {
+                "error_code": code,
+                "message": error.message,
+                "details": error.example,
+            }
             shown.add(code)
     # What no operation answers: a path that is not there.
-    assert shown == {*STATUSES} - {"ROUTE_NOT_FOUND"}
+    assert shown == {*openapi.ERRORS} - {"ROUTE_NOT_FOUND"}
+
+
+def test_errors_and_headers_are_described_once() -> None:
+    for _, operation in operations():
+        for status, answer in operation["responses"].items():
+            assert ("$ref" in answer) == (int(status) >= 400)
+            for name, header in resolved(answer)["headers"].items():
+                assert resolved(header)["description"]
+                assert "$ref" in header or name in {"X-Next-Cursor", "Link"}  # of one route alone
+
+
+def test_the_document_is_small() -> None:
+    assert len(docs.minify(openapi.TARGET.read_bytes())) < 200_000
+
+
+def references(node: object) -> set[str]:
+    return openapi.references(node, DOCUMENT)
+
+
+def conforms(schema: dict[str, Any], value: object) -> bool:
+    """Tell whether a value is valid against a schema of the document."""
+    checked = {**schema, "components": DOCUMENT["components"]}
+    return jsonschema_rs.validator_for(checked, validate_formats=True).is_valid(value)
+
+
+def test_every_example_of_a_schema_is_valid() -> None:
+    for name, schema in SCHEMAS.items():
+        for example in schema.get("examples", []):
+            assert conforms({"$ref": f"#/components/schemas/{name}"}, example), name
+        for field, value in schema.get("properties", {}).items():
+            for example in value.get("examples", []):
+                assert conforms(value, example), f"{name}.{field}"
+
+
+def test_every_example_of_an_answer_is_valid() -> None:
+    for name, status, answer in answers():
+        for content in answer.get("content", {}).values():
+            for example in content.get("examples", {}).values():
+                assert conforms(content["schema"], example["value"]), f"{name} {status}"
+
+
+def test_the_stream_has_a_schema_for_each_event_and_shows_two() -> None:
+    stream = DOCUMENT["paths"]["/api/v1/executions/{execution_id}/events"]["get"]
+    content = stream["responses"]["200"]["content"]["text/event-stream"]
+    assert references(content) >= {"StepStartedEvent", "StepFinishedEvent", "RunFinishedEvent"}
+    [_, *shown] = content["example"].strip().split("\n\n")
+    assert len(shown) == 2
+    for lines in shown:
+        event = dict(line.split(": ", 1) for line in lines.splitlines())
+        decoded = {
+            "id": int(event["id"]),
+            "event": event["event"],
+            "data": json.loads(event["data"]),
+        }
+        assert conforms(content["schema"]["contentSchema"], decoded)
+        assert not conforms(content["schema"]["contentSchema"], decoded | {"data": {}})
+
+
+def test_a_total_is_optional_and_has_no_default() -> None:
+    pages = [schema for name, schema in SCHEMAS.items() if name.endswith("Page")]
+    assert len(pages) == 8
+    for page in pages:
+        assert "total" not in page["required"]
+        assert "default" not in page["properties"]["total"]
+
+
+def test_what_may_grow_is_a_plain_string_in_what_clients_read() -> None:
+    """A generated client would fail on a value that its enum lacks."""
+    read = references([operation["responses"] for _, operation in operations()])
+    assert [name for name in read if '"enum"' in json.dumps(SCHEMAS[name])] == []
+    assert "`waiting_approval`" in SCHEMAS["Execution"]["properties"]["status"]["description"]
+    for model, field in (
+        ("RunIn", "model"),
+        ("ApiKeyCreate", "scopes"),
+        ("TenantKeyCreate", "scopes"),
+    ):
+        assert '"enum"' not in json.dumps(SCHEMAS[model]["properties"][field])
 
 
 def test_every_answer_declares_its_headers() -> None:
@@ -137,7 +245,7 @@ def test_every_answer_declares_its_headers() -> None:
 
 def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> None:
     for name, operation in operations():
-        parameters = operation.get("parameters", [])
+        parameters = [resolved(p) for p in operation.get("parameters", [])]
         taken = {p["name"]: p["required"] for p in parameters if p["in"] == "header"}
         assert ("Idempotency-Key" in taken) == name.startswith("POST")
         assert not taken.get("Idempotency-Key")
@@ -145,9 +253,9 @@ def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> No
 
 def models() -> list[type[BaseModel]]:
     """Return the rooms' models that show examples."""
-    rooms = {app.partition(".")[0] for app in openapi.APPS}
+    rooms = [path.parent.name for path in (openapi.ROOT / "functions").glob("*/models.py")]
     modules = [importlib.import_module(f"functions.{room}.models") for room in rooms]
-    modules += [api_keys, executions]
+    modules += [api_keys, audit, executions]
     found = {
         thing
         for module in modules

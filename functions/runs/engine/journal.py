@@ -145,7 +145,7 @@ class Journal:
         if first_call:
             first = step_parameters(1, "model", seconds=seconds, bound=first_call)
             statements.append(db.Query("runs/start_step", journal._fence | first, StartedStep))
-        refusals = {"executions_have_room": TooManyRuns(limit=concurrent_runs)}
+        refusals = {"executions_concurrent_runs": TooManyRuns(limit=concurrent_runs)}
         rows = db.write(caller, *statements, refusals=refusals)
         if first_call:
             [journal._first_step] = rows

@@ -73,7 +73,10 @@ class Execution(BaseModel):
     prompt: str
     response: str | None = Field(description="null until the model has answered")
     status: Status
-    stop_reason: str | None = Field(description="Why the run ended; null until it has")
+    stop_reason: str | None = Field(
+        description="Why the run ended; null until it has",
+        json_schema_extra={"x-extensible-enum": [*get_args(StopReason)]},
+    )
     warning: str | None = Field(description="What the caller may not have meant; else null")
     input_tokens: int
     output_tokens: int

@@ -1,4 +1,4 @@
--- How many tenants admin/list would give from its first page to its last.
+-- How many tenants admin/list returns from its first page to its last.
 select count(*) as total
 from app.tenants t
 where (%(name)s::text is null or t.name = %(name)s)

@@ -1,4 +1,4 @@
--- The new key, or no row where there is no tenant of this id that is not deleted.
+-- The new key, or no row where no tenant has this id or it is deleted.
 insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix, last_four, scopes,
                           expires_at)
 select t.id, %(id)s, %(key_name)s, %(digest)s, %(pepper_version)s, %(prefix)s, %(last_four)s,

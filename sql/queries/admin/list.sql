@@ -1,5 +1,6 @@
--- Tenants after a position, oldest first, ties by id; a NULL filter or position counts as none.
-select t.id, t.name, t.status, app.limits_of(t) as limits, t.retention_days, t.created_at,
+-- The tenants after a position, oldest first, ties by id. A filter or position that is NULL is
+-- ignored.
+select t.id, t.name, t.status, app.limits(to_jsonb(t)) as limits, t.retention_days, t.created_at,
        t.delete_after
 from app.tenants t
 where (%(name)s::text is null or t.name = %(name)s)

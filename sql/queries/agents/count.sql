@@ -1,4 +1,4 @@
--- How many agents agents/list would give from its first page to its last.
+-- How many agents agents/list returns from its first page to its last.
 select count(*) as total
 from app.agents a
 where (%(name)s::text is null or a.name = %(name)s)

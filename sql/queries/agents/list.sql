@@ -1,5 +1,5 @@
--- Agents with their tools after a position, oldest first, ties by id; a NULL filter or position
--- counts as none.
+-- The agents with their tools after a position, oldest first, ties by id. A filter or position that
+-- is NULL is ignored.
 select a.id, a.name, a.role, a.description, a.created_at, a.updated_at,
        (select coalesce(jsonb_agg(t order by t.created_at, t.id), '[]')
         from app.agent_tools x

@@ -1,4 +1,4 @@
--- How many entries audit/list would give from its first page to its last.
+-- How many entries audit/list returns from its first page to its last.
 select count(*) as total
 from app.audit_log l
 where (%(tenant_id)s::uuid is null or l.tenant_id = %(tenant_id)s)

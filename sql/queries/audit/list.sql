@@ -1,6 +1,6 @@
--- Entries beyond a position, newest first, ties by id; a NULL filter or position counts as none.
--- Who an operator is, only operators are told; a filter finds nothing by what is not told.
--- A position lies before created_before and stands in for it, as in executions/list.
+-- The entries before a position, newest first, ties by id. A filter or position that is NULL is
+-- ignored. Only operators see who an operator is, and others cannot find it by a filter. A position
+-- lies before created_before and replaces it, as in executions/list.
 select l.tenant_id, l.id, l.created_at, l.actor,
        case when l.actor <> 'operator' or app.is_operator() then l.key_id end as key_id,
        case when l.actor <> 'operator' or app.is_operator() then l.address end as address,

@@ -1,4 +1,4 @@
--- How many keys keys/list would give from its first page to its last.
+-- How many keys keys/list returns from its first page to its last.
 select count(*) as total
 from app.api_keys
 where (%(name)s::text is null or name = %(name)s)

@@ -1,4 +1,4 @@
--- The new key; refused by api_keys_no_greater_than_maker where a scope is not the caller's own.
+-- The new key. Violates api_keys_scopes_within_creator where the caller lacks one of its scopes.
 insert into app.api_keys (id, name, digest, pepper_version, prefix, last_four, scopes, expires_at)
 values (%(id)s, %(name)s, %(digest)s, %(pepper_version)s, %(prefix)s, %(last_four)s, %(scopes)s,
         now() + make_interval(days => %(expires_in_days)s))

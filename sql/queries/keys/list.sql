@@ -1,5 +1,5 @@
--- Keys after a position, oldest first, ties by id, those that have ended among them; a NULL filter or
--- position counts as none. No digest.
+-- The keys without their digests after a position, oldest first, ties by id, ended keys included. A
+-- filter or position that is NULL is ignored.
 select id, name, prefix, last_four, scopes, created_at, expires_at, revoked_at, last_used_at
 from app.api_keys
 where (%(name)s::text is null or name = %(name)s)

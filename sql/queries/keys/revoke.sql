@@ -1,5 +1,5 @@
--- The key, which is good for nothing from now on, or no row where this tenant has none of this id;
--- one that is revoked keeps its time.
+-- The key, useless from now on, or no row where this tenant has none of this id. A key that was
+-- revoked before keeps its time.
 update app.api_keys
 set revoked_at = coalesce(revoked_at, now())
 where id = %(id)s

@@ -1,7 +1,8 @@
--- The new key with the name and the scopes of old_id, which ends after the overlap, if not sooner by
--- itself; no row and no effect where this tenant has no such key, or it has ended. Refused by
--- api_keys_no_greater_than_maker where a scope is not the caller's own. The overlap begins after the
--- transaction's own now(): a key that replaces itself without any still ends this transaction.
+-- The new key with the name and scopes of old_id, which ends after the overlap or at its own end,
+-- whichever is first. No row and no effect where this tenant has no such key or it has ended.
+-- Violates api_keys_scopes_within_creator where the caller lacks a scope. The overlap starts after
+-- the transaction's now(), so that a key that replaces itself without overlap still ends this
+-- transaction.
 with old as (
     update app.api_keys
     set expires_at = least(

@@ -7,7 +7,7 @@ with live as (
         crashes = 0,
         waiting_since = now(),
         lease_until = null,
-        ends_by = now() + make_interval(secs => %(seconds)s::integer + %(lease)s::integer)
+        expires_at = now() + make_interval(secs => %(seconds)s::integer + %(lease)s::integer)
     where id = %(id)s and attempt = %(attempt)s and status = 'running'
     returning id
 )

@@ -4,7 +4,7 @@ update app.executions
 set status = 'running',
     attempt = attempt + 1,
     crashes = crashes + 1,
-    owner = %(owner)s,
+    lease_owner = %(owner)s,
     lease_until = now() + make_interval(secs => %(lease)s),
     started_at = coalesce(started_at, now()),
     deadline = coalesce(
@@ -12,12 +12,12 @@ set status = 'running',
         now() + make_interval(secs => (limits ->> 'timeout_seconds')::double precision)
     ),
     waiting_since = null,
-    ends_by = now() + make_interval(
+    expires_at = now() + make_interval(
         secs => (limits ->> 'timeout_seconds')::double precision + %(lease)s::integer
     )
 where id = %(id)s
   and status in ('queued', 'running', 'waiting_approval')
-  and (owner is null or owner = %(owner)s or lease_until is null or lease_until < now())
+  and (lease_owner is null or lease_owner = %(owner)s or lease_until is null or lease_until < now())
 returning id, agent_id, agent_name, model, prompt, definition, limits, background, attempt, crashes,
           input_tokens, output_tokens, cost_usd,
           extract(epoch from deadline - now())::double precision as seconds_left

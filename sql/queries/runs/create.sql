@@ -1,7 +1,7 @@
 -- The new run: at work where its caller waits for it, else queued. The agent may be gone by now.
 insert into app.executions (
     id, agent_id, agent_name, model, prompt, warning, background, definition, limits, status, attempt,
-    owner, lease_until, started_at, deadline, ends_by
+    lease_owner, lease_until, started_at, deadline, expires_at
 )
 select %(id)s, %(agent_id)s, %(agent_name)s, %(model)s, %(prompt)s, %(warning)s, %(background)s,
        %(definition)s, %(limits)s,

@@ -9,7 +9,7 @@ select t.tokens_per_day, t.spend_per_month_usd, t.budgeted_since, now() as now,
         from app.execution_steps s
         where s.kind = 'model' and s.finished_at >= date_trunc('month', now(), 'UTC'))
        + (select coalesce(sum(k.cost_usd), 0)
-          from app.usage_kept k
+          from app.daily_usage k
           where k.day >= date_trunc('month', now() at time zone 'UTC')::date) as usd,
        (select coalesce(
             jsonb_agg(

@@ -3,10 +3,10 @@ update app.executions
 set status = 'queued',
     background = true,
     crashes = 0,
-    owner = null,
+    lease_owner = null,
     lease_until = null,
     waiting_since = now(),
     limits = %(limits)s,
-    ends_by = now() + make_interval(secs => %(ends_in)s)
+    expires_at = now() + make_interval(secs => %(ends_in)s)
 where id = %(id)s and attempt = %(attempt)s and status = 'running'
 returning status

@@ -1,4 +1,4 @@
--- Those of these secrets that the tenant has, sealed.
-select name, sealed
+-- Those of the named secrets that the tenant has, still encrypted.
+select name, ciphertext
 from app.secrets
 where name = any (%(names)s::text[])

@@ -1,3 +1,3 @@
--- How many secrets secrets/list would give from its first page to its last.
+-- How many secrets secrets/list returns from its first page to its last.
 select count(*) as total
 from app.secrets

@@ -1,4 +1,5 @@
--- Secrets after a position, oldest first, ties by id; a NULL position counts as none. No value.
+-- The secrets without their values after a position, oldest first, ties by id. A position that is
+-- NULL is ignored.
 select id, name, created_at, updated_at
 from app.secrets
 where %(after_time)s::timestamptz is null

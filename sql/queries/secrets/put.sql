@@ -1,6 +1,6 @@
--- The secret with its new value; one that the tenant has of this name keeps its age.
-insert into app.secrets (name, sealed)
-values (%(name)s, %(sealed)s)
+-- The secret with its new value, created where this tenant has none of this name.
+insert into app.secrets (name, ciphertext)
+values (%(name)s, %(ciphertext)s)
 on conflict (tenant_id, name) do update
-set sealed = excluded.sealed, updated_at = now()
+set ciphertext = excluded.ciphertext, updated_at = now()
 returning id, name, created_at, updated_at

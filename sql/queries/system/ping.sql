@@ -1,2 +1,2 @@
--- One row, if the database answers at all.
+-- One row if the database answers.
 select true as alive

@@ -1,4 +1,4 @@
--- How many tools tools/list would give from its first page to its last.
+-- How many tools tools/list returns from its first page to its last.
 select count(*) as total
 from app.tools t
 where (%(name)s::text is null or t.name = %(name)s)

@@ -1,4 +1,4 @@
--- The tool that is gone, or no row where this tenant has none of this id; refused by
+-- The tool, deleted by this statement, or no row where this tenant has none of this id. Violates
 -- agent_tools_tool_known while an agent uses it.
 delete from app.tools
 where id = %(id)s

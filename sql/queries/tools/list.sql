@@ -1,4 +1,5 @@
--- Tools after a position, oldest first, ties by id; a NULL filter or position counts as none.
+-- The tools after a position, oldest first, ties by id. A filter or position that is NULL is
+-- ignored.
 select t.id, t.name, t.description, t.parameters, t.endpoint, t.idempotent, t.requires_approval,
        t.created_at, t.updated_at
 from app.tools t

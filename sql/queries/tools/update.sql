@@ -1,5 +1,5 @@
--- The changed tool, or no row where this tenant has none of this id; a NULL leaves a field as it is,
--- but for parameters and endpoint, which change where that is said.
+-- The changed tool, or no row where this tenant has none of this id. A field that is NULL stays as
+-- it is; parameters and endpoint change where new_parameters and new_endpoint say so.
 update app.tools
 set name = coalesce(%(name)s, name),
     description = coalesce(%(description)s, description),

@@ -5,7 +5,7 @@
 
     with db.Transaction() as transaction:  # every read and write in this block belongs to it
         db.write(caller, db.Query("tools/create", fields, Tool))
-        transaction.commit(caller, db.Query("idempotency/store", answer, Stored))
+        transaction.commit(caller, db.Query("idempotency/store_response", answer, Stored))
 
 A query that calls a stored function is read or written like any other. A read costs one round trip,
 since its statements go out in one pipeline, and a write one more for its COMMIT. Nothing here

@@ -103,8 +103,8 @@ def claim(
     try:
         claimed, [stored] = db.read(
             caller,
-            db.Query("idempotency/claim", parameters, _ClaimResult),
-            db.Query("idempotency/get", parameters, StoredResponse),
+            db.Query("idempotency/claim_key", parameters, _ClaimResult),
+            db.Query("idempotency/get_key", parameters, StoredResponse),
         )
     except DeadlineExceeded:
         raise IdempotencyKeyInUse from None
@@ -113,7 +113,7 @@ def claim(
 
 def find(caller: Caller, key: IdempotencyKey) -> StoredResponse | None:
     """Return what a key has stored, or None if it is free; raises IdempotencyKeyReused."""
-    found = db.read(caller, db.Query("idempotency/get", asdict(key), StoredResponse))
+    found = db.read(caller, db.Query("idempotency/get_key", asdict(key), StoredResponse))
     return _checked(found[0], key) if found else None
 
 
@@ -136,7 +136,9 @@ async def once(
         response = await work()
         if response.status_code < HTTPStatus.BAD_REQUEST:
             parameters = asdict(key) | _to_row(response)
-            transaction.commit(caller, db.Query("idempotency/store", parameters, _StoreResult))
+            transaction.commit(
+                caller, db.Query("idempotency/store_response", parameters, _StoreResult)
+            )
     return response
 
 

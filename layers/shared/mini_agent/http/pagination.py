@@ -59,7 +59,8 @@ class Page(BaseModel, Generic[ItemT]):
     items: list[ItemT]
     has_more: bool
     next_cursor: str | None
-    total: int = Field(0, description="Only with `include_total=true`")
+    # A factory shows no default: without `include_total` the field is absent, not zero.
+    total: int = Field(default_factory=int, description="Only with `include_total=true`")
 
 
 @dataclass(frozen=True, slots=True)

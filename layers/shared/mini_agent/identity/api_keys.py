@@ -106,12 +106,12 @@ EXAMPLE: dict[str, JsonValue] = {
     "last_used_at": None,
 }
 
-Days = Annotated[
+LifetimeDays = Annotated[
     int, Field(strict=True, ge=1, le=365, description="Days until the new key expires")
 ]
 
 
-def among(scopes: tuple[str, ...]) -> AfterValidator:
+def scope_validator(scopes: tuple[str, ...]) -> AfterValidator:
     """Return the validator of a field that takes one of these scopes."""
 
     def check(scope: str) -> str:

@@ -1,5 +1,0 @@
--- The answer beside its effect, for the transaction that claimed the key.
-update app.idempotency_keys
-set status = %(status)s, headers = %(headers)s, body = %(body)s
-where route = %(route)s and key = %(key)s
-returning true as stored
