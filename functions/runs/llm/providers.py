@@ -229,7 +229,7 @@ def _http(deadline: float) -> Any:
     """Return an HTTP client that reads so much only and does not wait for what comes too late."""
     import httpx2  # noqa: PLC0415
 
-    class Capped(httpx2.AsyncByteStream):
+    class CappedStream(httpx2.AsyncByteStream):
         def __init__(self, stream: Any) -> None:
             self._stream = stream
 
@@ -245,7 +245,7 @@ def _http(deadline: float) -> Any:
             await self._stream.aclose()
 
     async def bound(response: httpx2.Response) -> None:
-        response.stream = Capped(response.stream)
+        response.stream = CappedStream(response.stream)
         # Unasked for, and a way to send far more than MOST_BYTES.
         response.headers.pop("Content-Encoding", None)
         if _seconds(response.headers.get("Retry-After")) > deadline - time.monotonic():
