@@ -24,7 +24,7 @@ PATH = re.compile(rf"[\w<>.*-]+(?:/[\w<>.*-]+)*(?:\.{SUFFIX}|/)")
 NAME = re.compile(r"[A-Za-z_][\w.]*(?:\(\))?")
 FOREIGN = {
     # AWS's and Postgres's own, and words of HTTP
-    *("set_config", "autovacuum", "WRONGPASS", "requests", "SET", "rds-db:connect"),
+    *("BYPASSRLS", "set_config", "autovacuum", "WRONGPASS", "requests", "SET", "rds-db:connect"),
     *("register-db-proxy-targets", "DebugLogging", "SnapshotIdentifier", "PerformanceInsights"),
     *("DurableExecutionFailed", "DurableExecutionTimedOut", "grant", "where"),
     "ApproximateRunningDurableExecutionsUtilization",
@@ -61,7 +61,7 @@ def words() -> frozenset[str]:
 
 @cache
 def exists(path: str) -> bool:
-    """Tell whether a file or folder of the tree ends with a path; `<room>` and `*` stand for any."""
+    """Tell whether a file or folder ends with a path; `<room>` and `*` stand for any name."""
     pattern = re.sub(r"<\w+>", "*", path).rstrip("/")
     return any(
         fnmatch.fnmatch(candidate, pattern) or fnmatch.fnmatch(candidate, f"*/{pattern}")
