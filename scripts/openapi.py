@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from functions.executions.models import RunEvent
 from mini_agent import errors
 from mini_agent.errors import ApiError, IdempotencyKeyInUse, IdempotencyKeyReused
 from mini_agent.http import idempotency
@@ -265,7 +266,10 @@ def _schemas() -> JsonObject:
 
     They are made here since FastAPI removes nulls from their examples.
     """
-    kinds: list[tuple[JsonSchemaMode, Any]] = [("serialization", errors.ErrorBody)]
+    kinds: list[tuple[JsonSchemaMode, Any]] = [
+        ("serialization", errors.ErrorBody),
+        ("serialization", RunEvent),  # of a stream, which has no response model
+    ]
     for route in (route for name in APPS for route in _routes(name)):
         if route.body_field:
             kinds.append(("validation", route.body_field.field_info.annotation))
@@ -299,8 +303,10 @@ def _walk(schemas: Iterable[JsonObject]) -> Iterator[JsonObject]:
 
 
 def _tidy_parameter(parameter: JsonObject) -> None:
-    """Say nothing twice, and no null: a query cannot carry one."""
+    """Say nothing twice, no empty default, and no null: a query cannot carry one."""
     schema = parameter.get("schema", {})
+    if schema.get("default") == "":
+        del schema["default"]
     schema.pop("title", None)
     schema.pop("description", None)
     options = [s for s in schema.get("anyOf", []) if s != {"type": "null"}]

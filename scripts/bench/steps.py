@@ -64,7 +64,7 @@ class Engine:
         self.queued: list[RunCaller] = []
         self._patches = ExitStack()
         for owner, name, instead in (
-            (background, "is_there", lambda: True),
+            (background, "is_available", lambda: True),
             (background, "start", self.queued.append),
             (invocation, "call", lambda *_: ToolResult(ok=True, content="It rains.")),
         ):

@@ -127,7 +127,7 @@ def test_while_redis_is_away_the_sweep_says_so_and_does_the_rest(
     keep(admin, tenant, 7)
     with configured(redis_url=f"unix://{tmp_path}/nobody"):
         assert sweep() == swept(retired=1)
-    assert "uses of keys stay unnoted" in log.getvalue()
+    assert "uses of keys were not recorded" in log.getvalue()
 
 
 def test_a_part_that_fails_stops_no_other_and_makes_the_function_fail(
@@ -143,7 +143,7 @@ def test_a_part_that_fails_stops_no_other_and_makes_the_function_fail(
             sweep()
     finally:
         admin.execute(f"grant {right} to map_sweeper")
-    assert "a part of the sweep failed" in log.getvalue()
+    assert "a task of the sweep failed" in log.getvalue()
     assert count(admin, "executions", tenant) == 1
     assert count(admin, "api_keys", stranger) == 0
 
@@ -157,7 +157,7 @@ def test_a_part_with_much_to_do_leaves_the_others_their_turn_and_all_end_in_time
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service, "BATCH", 1)
-    monkeypatch.setattr(service, "SECONDS", 0.5)
+    monkeypatch.setattr(service, "TIME_LIMIT_SECONDS", 0.5)
     admin.execute(
         "insert into app.executions"
         " (tenant_id, agent_id, agent_name, model, prompt, status, created_at, expires_at)"

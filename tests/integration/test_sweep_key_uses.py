@@ -63,10 +63,10 @@ def test_a_use_while_the_sweep_is_at_it_is_noted_by_the_next(
     client: Client, tenant: Caller, admin: Connection, redis: Redis
 ) -> None:
     client("GET", "/tools")
-    before = list(service._uses())
+    before = list(service._key_uses())
     client("GET", "/tools")
-    service._forget(before)
-    [after] = service._uses()
+    service._delete_from_redis(before)
+    [after] = service._key_uses()
     assert [after] != before
     sweep()
     assert last_use(admin, tenant) == after.time

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mini_agent.data import db
 from mini_agent.errors import Forbidden
@@ -46,9 +46,15 @@ class AuditQuery(PageQuery):
     created_after: Time | None = None
     created_before: Time | None = None
 
+    def filters(self) -> dict[str, Any]:
+        """Return the filters; row level security restricts a tenant to its own entries."""
+        return {"tenant_id": None} | super().filters()
+
 
 class AuditEntry(BaseModel):
     """Who did what to what, and when."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: UUID
     created_at: datetime
