@@ -371,11 +371,11 @@ def test_every_error_of_the_contract_is_shown_here_or_where_this_says() -> None:
     }
     assert set(CONTRACT) - here == {
         (413, "PAYLOAD_TOO_LARGE"),  # test_hostile.py
-        (404, "STEP_NOT_FOUND"),  # integration/test_run_loop.py
+        (404, "STEP_NOT_FOUND"),  # integration/test_run_approvals.py
         (422, "IDEMPOTENCY_KEY_REUSED"),  # integration/test_idempotency.py
-        (409, "APPROVAL_CLOSED"),  # integration/test_run_loop.py
+        (409, "APPROVAL_CLOSED"),  # integration/test_run_approvals.py
         (502, "MODEL_PROVIDER_FAILED"),  # integration/test_run_loop.py
-        (409, "IDEMPOTENCY_KEY_IN_USE"),  # integration/test_run_loop.py
+        (409, "IDEMPOTENCY_KEY_IN_USE"),  # integration/test_run_replays.py
         (503, "SERVICE_UNAVAILABLE"),  # test_faults.py
         (402, "BUDGET_EXCEEDED"),  # integration/test_budgets.py
         (404, "KEY_NOT_FOUND"),  # integration/test_key_rotation.py

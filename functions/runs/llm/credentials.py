@@ -25,11 +25,10 @@ def model(caller: Caller | RunCaller, agent: AgentDefinition, name: str) -> Mode
     entry = catalogue.load()[name]
     found = _tenant_key(caller, entry.provider) or platform().get(entry.provider)
     if found is None:
-        names = [tool.name for tool in agent.tools]
-        return MockModel(agent.id, agent.name, agent.role, names, name)
+        return MockModel(agent, name)
     from functions.runs.llm import providers  # noqa: PLC0415 - slow to load; the mock needs none
 
-    return providers.model(entry, found)
+    return providers.ProviderModel(entry, found)
 
 
 def _tenant_key(caller: Caller | RunCaller, provider: str) -> dict[str, Any] | None:
