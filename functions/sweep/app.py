@@ -5,7 +5,7 @@ from typing import Any
 from functions.sweep import service
 from mini_agent.telemetry import logger, metrics
 
-METRICS = {"ended": "RunsSwept", "retired": "RunsDeleted", "purged": "RowsPurged"}
+METRICS = {"expired_runs": "RunsSwept", "deleted_runs": "RunsDeleted", "purged_rows": "RowsPurged"}
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -15,8 +15,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, int]:  # noqa: ARG
     counts, failures = service.sweep()
     for name, metric in METRICS.items():
         metrics.add_metric(name=metric, unit="Count", value=counts[name])
-    if counts["ended"]:
-        logger.warning("ended abandoned runs", extra={"ended": counts["ended"]})
+    if counts["expired_runs"]:
+        logger.warning("ended abandoned runs", extra={"expired_runs": counts["expired_runs"]})
     logger.info("swept", extra=counts)
     if failures:
         raise failures[0]

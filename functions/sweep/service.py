@@ -6,7 +6,7 @@ Two sweeps at once do no harm: each task locks the rows that it changes, or skip
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from operator import attrgetter
@@ -29,8 +29,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class _ExpiryCounts:
-    ended: int
-    forgotten: int
+    expired_runs: int
+    deleted_responses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,9 @@ def sweep() -> tuple[dict[str, int], list[Exception]]:
 
     Returns the counts of all transactions and the errors of failed tasks, which stop no other task.
     """
-    counts = Counter(ended=0, forgotten=0, retired=0, purged=0, noted=0)
+    counts = Counter(
+        expired_runs=0, deleted_responses=0, deleted_runs=0, purged_rows=0, recorded_key_uses=0
+    )
     failures: list[Exception] = []
     tasks = deque([_expire(), _delete_old_runs(), _purge_tenants(), _record_key_uses()])
     end = time.monotonic() + TIME_LIMIT_SECONDS
@@ -81,18 +83,18 @@ def _expire() -> Task:
     largest = BATCH
     while largest == BATCH:
         [counts] = db.call("sweep/expire_runs_and_responses", {"batch": BATCH}, _ExpiryCounts)
-        largest = max(counts.ended, counts.forgotten)
-        yield {"ended": counts.ended, "forgotten": counts.forgotten}
+        yield asdict(counts)
+        largest = max(counts.expired_runs, counts.deleted_responses)
 
 
 def _delete_old_runs() -> Task:
     while count := _row_count("sweep/delete_old_runs", batch=BATCH):
-        yield {"retired": count}
+        yield {"deleted_runs": count}
 
 
 def _purge_tenants() -> Task:
     while count := _row_count("sweep/purge_tenant", batch=BATCH):
-        yield {"purged": count}
+        yield {"purged_rows": count}
 
 
 def _record_key_uses() -> Task:
@@ -106,7 +108,7 @@ def _record_key_uses() -> Task:
             times=[use.time for use in batch],
         )
         _delete_from_redis(batch)
-        yield {"noted": count}
+        yield {"recorded_key_uses": count}
 
 
 def _row_count(query: str, **parameters: object) -> int:

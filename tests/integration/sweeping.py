@@ -9,14 +9,20 @@ from mini_agent.identity.callers import Caller
 from tests.databases import Connection, configured
 from tests.events import Context
 
-NOTHING = {"ended": 0, "forgotten": 0, "retired": 0, "purged": 0, "noted": 0}
+NOTHING = {
+    "expired_runs": 0,
+    "deleted_responses": 0,
+    "deleted_runs": 0,
+    "purged_rows": 0,
+    "recorded_key_uses": 0,
+}
 
 
 def sweep() -> dict[str, int]:
     """Sweep once, as the function does, and return what it did but for the noted uses."""
     with configured(database_user="map_sweeper"):
         done: dict[str, int] = handler({}, Context())
-    return done | {"noted": 0}
+    return done | {"recorded_key_uses": 0}
 
 
 def swept(**done: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ import pytest
 
 from functions.executions import events
 from functions.executions.models import StepFinished, StepStarted
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer
@@ -73,6 +74,22 @@ def test_a_request_is_held_until_there_is_something_to_tell(
     seen = told(look(client, run.execution_id))
     assert [name for _, name in seen] == ["run_finished"]
     assert pauses == [events.POLL_SECONDS[0]]
+
+
+def test_a_step_that_the_end_of_its_run_interrupts_never_finishes(
+    client: Client, tenant: Caller, runs: Runs, admin: Connection
+) -> None:
+    run = runs.queue()
+    admin.execute(
+        "insert into app.execution_steps (tenant_id, execution_id, number, kind, status, attempt)"
+        " values (%s, %s, 1, 'model', 'running', 1)",
+        (tenant.tenant_id, run.execution_id),
+    )
+    admin.execute("update app.executions set steps = 1 where id = %s", (run.execution_id,))
+    assert client("POST", f"/executions/{run.execution_id}/cancel").status == 200
+    [step] = client("GET", f"/executions/{run.execution_id}/steps").json["items"]
+    assert step["status"] == "interrupted"
+    assert told(look(client, run.execution_id)) == [(1, "step_started"), (3, "run_finished")]
 
 
 def test_events_carry_what_the_run_and_its_steps_are_read_as(client: Client, runs: Runs) -> None:

@@ -133,7 +133,7 @@ def test_a_run_that_nobody_came_back_to_is_swept(runs: Runs, admin: Connection) 
     runs.wait(waiting)
     with configured(database_user="map_sweeper"):
         done = sweep({}, Context())
-    assert (done["ended"], done["forgotten"]) == (0, 0)
+    assert (done["expired_runs"], done["deleted_responses"]) == (0, 0)
     admin.execute("update app.executions set expires_at = now() - interval '1 second'")
     admin.execute(
         "insert into app.idempotency_keys (tenant_id, route, key, fingerprint, created_at)"
@@ -141,7 +141,7 @@ def test_a_run_that_nobody_came_back_to_is_swept(runs: Runs, admin: Connection) 
     )
     with configured(database_user="map_sweeper"):
         done = sweep({}, Context())
-    assert (done["ended"], done["forgotten"]) == (2, 1)
+    assert (done["expired_runs"], done["deleted_responses"]) == (2, 1)
     assert runs.state(queued) == ("failed", "interrupted")
     assert runs.state(waiting) == ("failed", "approval_expired")
     assert runs.steps(waiting)[-1] == ("approval", "interrupted", "guarded")

@@ -40,7 +40,7 @@ def test_runs_go_with_their_steps_when_their_tenant_keeps_them_no_longer_and_no_
     add_runs(admin, stranger, ago(1000), steps=3)
     keep(admin, tenant, 7)
 
-    assert sweep() == swept(retired=4)
+    assert sweep() == swept(deleted_runs=4)
     assert sweep() == swept()
 
     assert count(admin, "executions", tenant) == 2 + 3
@@ -83,7 +83,7 @@ def test_usage_is_the_same_before_and_after_retention_deletes_runs(
     assert max(len(report["items"]) for report in before) > 20
     for days in (45, 20, 2, 1):
         keep(admin, tenant, days)
-        retired = sweep()["retired"]
+        retired = sweep()["deleted_runs"]
         assert retired > 0
         assert usage() == before
 
@@ -126,7 +126,7 @@ def test_while_redis_is_away_the_sweep_says_so_and_does_the_rest(
     add_runs(admin, tenant, ago(100))
     keep(admin, tenant, 7)
     with configured(redis_url=f"unix://{tmp_path}/nobody"):
-        assert sweep() == swept(retired=1)
+        assert sweep() == swept(deleted_runs=1)
     assert "uses of keys were not recorded" in log.getvalue()
 
 
@@ -175,5 +175,10 @@ def test_a_part_with_much_to_do_leaves_the_others_their_turn_and_all_end_in_time
     with configured(database_user="map_sweeper"):
         done = handler({}, Context())
     assert time.monotonic() - started < 2
-    for part, all_of_it in {"ended": 4000, "retired": 2000, "purged": 2000, "noted": 200}.items():
+    for part, all_of_it in {
+        "expired_runs": 4000,
+        "deleted_runs": 2000,
+        "purged_rows": 2000,
+        "recorded_key_uses": 200,
+    }.items():
         assert 0 < done[part] < all_of_it, part

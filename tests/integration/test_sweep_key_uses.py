@@ -47,7 +47,7 @@ def test_the_use_of_a_key_is_in_the_database_after_the_next_sweep_and_gone_from_
     client("GET", "/tools")
     assert last_use(admin, tenant) is None
     with configured(database_user="map_sweeper"):
-        assert handler({}, Context()) == swept(noted=1)
+        assert handler({}, Context()) == swept(recorded_key_uses=1)
         assert handler({}, Context()) == swept()
     used = last_use(admin, tenant)
     assert used

@@ -164,7 +164,7 @@ def test_a_tenant_of_100_000_rows_goes_while_another_works_and_nothing_of_it_is_
 
     with at_work(stranger, 2) as told:
         started, purged = time.perf_counter(), 0
-        while done := sweep()["purged"]:
+        while done := sweep()["purged_rows"]:
             purged += done
         took = time.perf_counter() - started
 
