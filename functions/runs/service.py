@@ -142,6 +142,8 @@ def _check_limits(caller: Caller, limits: TenantLimits, bound: UsageBound) -> No
     """Raise RateLimitExceeded or BudgetExceeded where a run must not even be created."""
     if limits.runs_per_minute is not None:
         rate_limit.admit_run(caller, limits.runs_per_minute)
+    if not limits.has_budget:
+        return
     try:
         budgets.check_budget(caller, limits, bound)
     except budgets.BudgetRefused as refused:
