@@ -114,6 +114,7 @@ def document() -> JsonObject:
             _tidy_parameter(parameter)
         if method == "post":
             _add_idempotency(operation)
+        _divide_statuses(operation)
         operation["responses"] = {
             status: _response(int(status), response, method, operation, components)
             for status, response in sorted(operation["responses"].items())
@@ -216,6 +217,16 @@ def _example(failure: type[ApiError]) -> JsonObject:
             "details": failure.example,
         }
     }
+
+
+def _divide_statuses(operation: JsonObject) -> None:
+    """Remove from the 200 the schema that the 202 has; FastAPI documents a union under both."""
+    responses = operation["responses"]
+    if "202" in responses:
+        first, second = (
+            responses[status]["content"]["application/json"] for status in ("200", "202")
+        )
+        [first["schema"]] = [s for s in first["schema"]["anyOf"] if s != second["schema"]]
 
 
 def _add_idempotency(operation: JsonObject) -> None:
