@@ -1,6 +1,6 @@
 -- A tenant's ledger of one UTC day and its month: what its model calls have used, and what pending
 -- calls reserve. Postgres has the truth; this is a copy to decide by, which may be lost at any moment
--- and is rebuilt then. Why that is exact: docs/decisions/0020-budgets.md.
+-- and is rebuilt then. Why that is exact: docs/decisions/0017-budgets.md.
 --
 -- KEYS[1]  the ledger: a HASH of since, day, ends, tokens, nano, reserved_tokens, reserved_nano, and
 --          for each pending call its id: "tokens nano". While a caller rebuilds it, `rebuilder` alone.

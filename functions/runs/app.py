@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Header, Request, Response, Security
 
 from functions.runs import background, service
-from functions.runs.models import ModelList, QueuedRun, Run, RunIn
+from functions.runs.models import ModelList, QueuedRun, Run, RunCreate
 from mini_agent import errors
 from mini_agent.http import api, idempotency
 from mini_agent.identity.callers import Caller
@@ -49,7 +49,7 @@ router = api.router("/api/v1", tags=["Runs"], own_transactions=True)
 async def run_agent(
     caller: Runner,
     agent_id: UUID,
-    body: RunIn,
+    body: RunCreate,
     request: Request,
     response: Response,
     prefer: Preference = "",

@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 from functions.runs import background
 from functions.runs.definitions import AgentDefinition
 from functions.runs.engine import budgets
-from functions.runs.engine.approvals import Approvals, HandOverToBackground, RunHandedOver
+from functions.runs.engine.approvals import Approvals, BackgroundHandOver, RunHandedOver
 from functions.runs.engine.budgets import UsageBound
 from functions.runs.engine.journal import Journal
 from functions.runs.engine.loop import Loop, first_request, output_tokens
 from functions.runs.engine.records import ClaimedRun, RunState, TenantLimits
 from functions.runs.llm import catalogue, credentials
-from functions.runs.models import ModelList, ModelOffer, QueuedRun, Run, RunIn, Usage
+from functions.runs.models import ModelList, ModelOffer, QueuedRun, Run, RunCreate, Usage
 from mini_agent.data import db
 from mini_agent.errors import (
     ApiError,
@@ -66,7 +66,7 @@ class ReplayedRun:
 def run(
     caller: Caller,
     agent_id: UUID,
-    body: RunIn,
+    body: RunCreate,
     *,
     in_background: bool,
     key: idempotency.IdempotencyKey | None = None,
@@ -106,7 +106,7 @@ def run(
     if isinstance(journal, UUID):
         return _replay(caller, journal)
     if model and first_call:
-        approvals = HandOverToBackground(body.limits(background=True))
+        approvals = BackgroundHandOver(body.limits(background=True))
         try:
             return _to_response(journal.caller, Loop(journal, model, approvals).run_to_end())
         except RunHandedOver:
@@ -142,6 +142,8 @@ def _check_limits(caller: Caller, limits: TenantLimits, bound: UsageBound) -> No
     """Raise RateLimitExceeded or BudgetExceeded where a run must not even be created."""
     if limits.runs_per_minute is not None:
         rate_limit.admit_run(caller, limits.runs_per_minute)
+    if not limits.has_budget:
+        return
     try:
         budgets.check_budget(caller, limits, bound)
     except budgets.BudgetRefused as refused:
@@ -151,7 +153,7 @@ def _check_limits(caller: Caller, limits: TenantLimits, bound: UsageBound) -> No
 def _create(
     caller: Caller,
     agent: AgentDefinition,
-    body: RunIn,
+    body: RunCreate,
     concurrent_runs: int | None,
     first_call: UsageBound | None,
     key: idempotency.IdempotencyKey | None,

@@ -2,7 +2,7 @@
 
 The journal in Postgres says how far a run is. Lambda starts one worker for a run's id, calls it
 again after a crash, and lets it wait for an approval without compute; it keeps nothing of a run but
-its approvals' callbacks (`docs/decisions/0016-a-runs-journal.md`).
+its approvals' callbacks (`docs/decisions/0013-a-runs-journal.md`).
 """
 
 from typing import Any, NoReturn

@@ -28,7 +28,7 @@ from mini_agent.data import db, redis_client
 from mini_agent.executions import Execution
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
-from scripts.bench.bare import Bare
+from scripts.bench.bare import BareFunction
 from scripts.bench.data import Data, History
 from scripts.bench.endpoints import Case, Endpoint, endpoints
 from scripts.bench.figures import FEW, MANY, Sample
@@ -69,7 +69,7 @@ def measure_endpoints(
 def _measure(
     endpoint: Endpoint, handler: Handler, data: Data, samples: int, first: int
 ) -> Measured:
-    bare = Bare(endpoint)
+    bare = BareFunction(endpoint)
     watches = {
         "postgres": _Stopwatch(db, "read", "write", "call"),
         "redis": _Stopwatch(redis_client.client(), "execute_command"),

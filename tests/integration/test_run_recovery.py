@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.runs.engine.journal import Journal, LeaseLost
+from functions.runs.engine.journal import Journal, LeaseLost, StepOutcome
 from functions.runs.llm.messages import ModelRequest
 from functions.sweep.app import handler as sweep
 from tests.conftest import Connection
@@ -162,3 +162,18 @@ def test_an_owner_comes_back_at_once_and_another_after_the_lease(
     with pytest.raises(LeaseLost):
         first.begin(1, "model", seconds=1)
     second.begin(1, "model", seconds=1)
+
+
+def test_an_earlier_attempt_does_not_finish_a_step_that_a_later_one_works_on(runs: Runs) -> None:
+    run = runs.queue()
+    first = Journal.claim(run, "owner")
+    assert first
+    first.begin(1, "model", seconds=1)
+    second = Journal.claim(run, "owner")
+    assert second
+    second.begin(1, "model", seconds=1)
+    with pytest.raises(LeaseLost):
+        first.finish(1, StepOutcome("completed", {"text": "early"}))
+    assert runs.steps(run) == [("model", "running", None)]
+    second.finish(1, StepOutcome("completed", {"text": "late"}))
+    assert runs.step_items(run)[0]["result"] == {"text": "late"}

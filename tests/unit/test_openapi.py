@@ -222,7 +222,7 @@ def test_what_may_grow_is_a_plain_string_in_what_clients_read() -> None:
     assert [name for name in read if '"enum"' in json.dumps(SCHEMAS[name])] == []
     assert "`waiting_approval`" in SCHEMAS["Execution"]["properties"]["status"]["description"]
     for model, field in (
-        ("RunIn", "model"),
+        ("RunCreate", "model"),
         ("ApiKeyCreate", "scopes"),
         ("TenantKeyCreate", "scopes"),
     ):
@@ -290,7 +290,7 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "ToolUpdate",
         "AgentCreate",
         "AgentUpdate",
-        "RunIn",
+        "RunCreate",
         "SecretValue",
         "ApprovalDecision",
         "ApiKeyCreate",

@@ -1,7 +1,7 @@
 """A tenant's budgets: a model call reserves the most that it may use, until its usage is known.
 
 The ledger is in Postgres, in the steps of runs; Redis decides by a copy, in one script. Why that is
-exact, whatever is lost when: `docs/decisions/0020-budgets.md`.
+exact, whatever is lost when: `docs/decisions/0017-budgets.md`.
 """
 
 import json

@@ -3,7 +3,7 @@
 Pydantic AI translates requests and responses, over each provider's own client. This module adds
 what a run relies on: at most three attempts, one deadline, a largest response, tool names that
 providers accept, and errors that repeat nothing a provider said
-(`docs/decisions/0015-model-providers.md`).
+(`docs/decisions/0012-model-providers.md`).
 """
 
 import asyncio

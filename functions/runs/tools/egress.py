@@ -2,7 +2,7 @@
 
 A host is resolved once, each of its addresses is checked, and the connection goes to a checked
 address, so a name server cannot change it afterwards. A redirect is checked like any other URL. No
-proxy is used (`docs/decisions/0017-the-way-out.md`).
+proxy is used (`docs/decisions/0014-the-way-out.md`).
 """
 
 import re

@@ -1,7 +1,7 @@
 """The audit log: its entries, and how a refused request is recorded.
 
 Changes are recorded by triggers, in the transactions that make them:
-`docs/decisions/0019-audit-by-triggers.md`.
+`docs/decisions/0016-audit-by-triggers.md`.
 """
 
 import json
