@@ -124,6 +124,11 @@ down: ## stop what `make up` started, and remove its data
 	npm ci --prefix .github --ignore-scripts --no-audit --no-fund --silent
 	touch $@
 
+# Linters and the TypeScript client; without them, their tests are skipped.
+tests/clients/node_modules/.ready: tests/clients/package-lock.json
+	npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
 checkov: .venv-checkov/.ready ## look for security mistakes in the templates
 	.venv-checkov/bin/checkov --skip-download --framework cloudformation --compact --quiet \
 		--file template.yaml $(wildcard stacks/*.yaml)

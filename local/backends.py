@@ -1,7 +1,7 @@
 """Postgres, Redis and the runner of durable executions, as child processes of this one.
 
 They listen on Unix sockets only, keep their data in one folder, and end when this process ends.
-Both databases come from wheels: docs/decisions/0024-embedded-cache.md.
+Both databases come from wheels: docs/decisions/0021-embedded-cache.md.
 
 with backends.postgres(folder / "postgres") as database, backends.redis(folder / "redis") as cache:
     psycopg.connect(host=database.socket, user="postgres", dbname="map")

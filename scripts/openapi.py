@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
+from functions.executions.models import RunEvent
 from mini_agent import errors
 from mini_agent.errors import ApiError, IdempotencyKeyInUse, IdempotencyKeyReused
 from mini_agent.http import idempotency
@@ -113,6 +114,7 @@ def document() -> JsonObject:
             _tidy_parameter(parameter)
         if method == "post":
             _add_idempotency(operation)
+        _divide_statuses(operation)
         operation["responses"] = {
             status: _response(int(status), response, method, operation, components)
             for status, response in sorted(operation["responses"].items())
@@ -217,6 +219,16 @@ def _example(failure: type[ApiError]) -> JsonObject:
     }
 
 
+def _divide_statuses(operation: JsonObject) -> None:
+    """Remove from the 200 the schema that the 202 has; FastAPI documents a union under both."""
+    responses = operation["responses"]
+    if "202" in responses:
+        first, second = (
+            responses[status]["content"]["application/json"] for status in ("200", "202")
+        )
+        [first["schema"]] = [s for s in first["schema"]["anyOf"] if s != second["schema"]]
+
+
 def _add_idempotency(operation: JsonObject) -> None:
     reference = {"$ref": "#/components/parameters/Idempotency-Key"}
     operation.setdefault("parameters", []).append(reference)
@@ -265,7 +277,10 @@ def _schemas() -> JsonObject:
 
     They are made here since FastAPI removes nulls from their examples.
     """
-    kinds: list[tuple[JsonSchemaMode, Any]] = [("serialization", errors.ErrorBody)]
+    kinds: list[tuple[JsonSchemaMode, Any]] = [
+        ("serialization", errors.ErrorBody),
+        ("serialization", RunEvent),  # of a stream, which has no response model
+    ]
     for route in (route for name in APPS for route in _routes(name)):
         if route.body_field:
             kinds.append(("validation", route.body_field.field_info.annotation))
@@ -299,8 +314,10 @@ def _walk(schemas: Iterable[JsonObject]) -> Iterator[JsonObject]:
 
 
 def _tidy_parameter(parameter: JsonObject) -> None:
-    """Say nothing twice, and no null: a query cannot carry one."""
+    """Say nothing twice, no empty default, and no null: a query cannot carry one."""
     schema = parameter.get("schema", {})
+    if schema.get("default") == "":
+        del schema["default"]
     schema.pop("title", None)
     schema.pop("description", None)
     options = [s for s in schema.get("anyOf", []) if s != {"type": "null"}]

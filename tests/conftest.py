@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -24,9 +23,10 @@ from mini_agent.data import db, redis_client
 from mini_agent.identity import api_keys
 from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
+from tests import databases
 
 pytest_plugins = ["tests.scheduling"]
-Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = databases.Connection
 TABLES = (
     "app.execution_steps, app.executions, app.idempotency_keys, app.secrets, app.agent_tools,"
     " app.agents, app.tools, app.daily_usage, app.audit_log, app.api_keys, app.tenants"
@@ -91,37 +91,8 @@ MakeTenant = Callable[..., Caller]
 
 @pytest.fixture
 def make_tenant(clean: None, admin: Connection) -> MakeTenant:
-    """Makes tenants, each with one key that may do everything unless told otherwise."""
-
-    def make(
-        name: str = "tenant",
-        *,
-        key: str | None = None,
-        scopes: tuple[str, ...] = api_keys.SCOPES,
-        requests_per_minute: int = 1_000_000,
-        pepper: int = 1,
-        tenant_id: UUID | None = None,
-    ) -> Caller:
-        caller = Caller(tenant_id or uuid4(), uuid4(), frozenset(scopes), requests_per_minute)
-        secret = settings().key_peppers[pepper].get_secret_value()
-        admin.execute(
-            "insert into app.tenants (id, name, requests_per_minute) values (%s, %s, %s)",
-            (caller.tenant_id, name, requests_per_minute),
-        )
-        admin.execute(
-            "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix,"
-            " last_four, scopes) values (%s, %s, 'test', %s, %s, 'map_live_', 'test', %s)",
-            (
-                caller.tenant_id,
-                caller.key_id,
-                api_keys.digest(key or api_keys.generate(), secret),
-                pepper,
-                list(scopes),
-            ),
-        )
-        return caller
-
-    return make
+    """Return what makes a tenant: see `databases.new_tenant`."""
+    return partial(databases.new_tenant, admin)
 
 
 @pytest.fixture

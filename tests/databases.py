@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -63,14 +63,33 @@ def enter(conn: Connection, caller: Caller) -> None:
     conn.execute("select app.enter_tenant(%s, %s)", (caller.tenant_id, caller.key_id))
 
 
-def new_tenant(admin: Connection) -> Caller:
-    """Return the caller of a new tenant, whose key has every scope."""
-    caller = Caller(uuid4(), uuid4(), frozenset(api_keys.SCOPES), 1_000_000)
-    admin.execute("insert into app.tenants (id, name) values (%s, 'test')", (caller.tenant_id,))
+def new_tenant(
+    admin: Connection,
+    name: str = "tenant",
+    *,
+    key: str | None = None,
+    scopes: tuple[str, ...] = api_keys.SCOPES,
+    requests_per_minute: int = 1_000_000,
+    pepper: int = 1,
+    tenant_id: UUID | None = None,
+) -> Caller:
+    """Return the caller of a new tenant with one key, which has every scope by default."""
+    caller = Caller(tenant_id or uuid4(), uuid4(), frozenset(scopes), requests_per_minute)
+    secret = settings().key_peppers[pepper].get_secret_value()
+    admin.execute(
+        "insert into app.tenants (id, name, requests_per_minute) values (%s, %s, %s)",
+        (caller.tenant_id, name, requests_per_minute),
+    )
     admin.execute(
         "insert into app.api_keys (tenant_id, id, name, digest, pepper_version, prefix,"
-        " last_four, scopes) values (%s, %s, 'test', sha256(%s), 1, 'map_live_', 'test', '{}')",
-        (caller.tenant_id, caller.key_id, caller.key_id.bytes),
+        " last_four, scopes) values (%s, %s, 'test', %s, %s, 'map_live_', 'test', %s)",
+        (
+            caller.tenant_id,
+            caller.key_id,
+            api_keys.digest(key or api_keys.generate(), secret),
+            pepper,
+            list(scopes),
+        ),
     )
     return caller
 

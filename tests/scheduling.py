@@ -4,6 +4,8 @@ Files go to processes whole, so that what a file's tests share is started once. 
 first: otherwise one process would still be busy with them when the others have finished.
 """
 
+import os
+
 import pytest
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -22,17 +24,23 @@ LONGEST = (
     "tests/contract/test_schemathesis.py",
     "tests/template/test_build.py",
     "tests/cli/",
-    "tests/integration/test_budgets.py",
-    "tests/contract/test_faults.py",
+    "tests/integration/test_budget_concurrency.py",
     "tests/contract/test_local_run.py",
-    "tests/integration/test_isolation_machine.py",
-    "tests/contract/test_bench.py",
+    "tests/contract/test_faults.py",
     "tests/contract/test_audit_faults.py",
+    "tests/integration/test_isolation_machine.py",
+    "tests/integration/test_scope_matrix.py",
     "tests/integration/test_idempotency.py",
-    "tests/integration/test_sweep.py",
+    "tests/contract/test_bench.py",
+    "tests/integration/test_sweep_tenants.py",
     "tests/contract/test_readme.py",
 )
-"""Files that take longer than 20 seconds, the longest first."""
+"""Files that need more than ten seconds of processor time, the longest first."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes for `-n auto`: one more than cores, since tests also wait."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

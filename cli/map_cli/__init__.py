@@ -1,1 +1,1 @@
-"""`map`, the command line of the Mini Agent Platform: a client of its HTTP API and nothing else."""
+"""`map`, the command line of the Mini Agent Platform: a client of its HTTP API."""

@@ -6,20 +6,20 @@ import typer
 
 from map_cli import audit, bootstrap, output
 from map_cli.options import (
-    After,
+    AllPages,
     Api,
     AsJson,
-    Before,
+    CreatedAfter,
+    CreatedBefore,
     Days,
-    Everything,
     Limit,
     Scopes,
-    given,
-    given_json,
+    fields,
+    json_fields,
 )
 
 app = typer.Typer(name="admin", help="For the platform's operators.", no_args_is_help=True)
-tenants = typer.Typer(name="tenants", help="Who uses the platform.", no_args_is_help=True)
+tenants = typer.Typer(name="tenants", help="Manage tenants.", no_args_is_help=True)
 
 TENANTS = ("admin", "tenants")
 COLUMNS = (
@@ -35,8 +35,8 @@ COLUMNS = (
 USAGE = ("day", "model", "runs", "input_tokens", "output_tokens", "cost_usd")
 
 Tenant = Annotated[str, typer.Argument(help="Its name or id")]
-LimitOf = Annotated[str | None, typer.Option(metavar="NUMBER|null", help="null lifts it")]
-Requests = Annotated[int | None, typer.Option(help="In all; 100 at first")]
+LimitOf = Annotated[str | None, typer.Option(metavar="NUMBER|null", help="null removes the limit")]
+Requests = Annotated[int | None, typer.Option(help="All requests; 100 by default")]
 
 
 @tenants.command("list")
@@ -45,19 +45,19 @@ def list_tenants(
     name: str | None = None,
     status: Annotated[str | None, typer.Option(help="active, suspended or deleted")] = None,
     limit: Limit = 20,
-    everything: Everything = False,
+    all_pages: AllPages = False,
     as_json: AsJson = False,
 ) -> None:
     """List tenants, oldest first."""
-    found = api.page(*TENANTS, limit=limit, everything=everything, name=name, status=status)
-    output.page(found, COLUMNS, as_json=as_json)
+    found = api.page(*TENANTS, limit=limit, all_pages=all_pages, name=name, status=status)
+    output.write_page(found, COLUMNS, as_json=as_json)
 
 
 @tenants.command("get")
 def get_tenant(api: Api, tenant: Tenant, as_json: AsJson = False) -> None:
     """Show a tenant."""
-    found = api.ask("GET", *TENANTS, api.id_of(*TENANTS, name=tenant))
-    output.record(found, as_json=as_json)
+    found = api.call("GET", *TENANTS, api.id_of(*TENANTS, name=tenant))
+    output.write_record(found, as_json=as_json)
 
 
 @tenants.command("create")
@@ -71,15 +71,15 @@ def create_tenant(
     spend_per_month_usd: LimitOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a tenant with its first key, which may do all that a tenant's key can."""
-    limits = given(requests_per_minute=requests_per_minute) | given_json(
+    """Create a tenant and its first key, which has all scopes of a tenant."""
+    limits = fields(requests_per_minute=requests_per_minute) | json_fields(
         runs_per_minute=runs_per_minute,
         concurrent_runs=concurrent_runs,
         tokens_per_day=tokens_per_day,
         spend_per_month_usd=spend_per_month_usd,
     )
-    tenant = given(name=name, limits=limits or None)
-    output.made(api.ask("POST", *TENANTS, body=tenant), as_json=as_json)
+    tenant = fields(name=name, limits=limits or None)
+    output.write_new_key(api.call("POST", *TENANTS, body=tenant), as_json=as_json)
 
 
 @tenants.command("change")
@@ -93,34 +93,34 @@ def change_tenant(
     tokens_per_day: LimitOf = None,
     spend_per_month_usd: LimitOf = None,
     retention_days: Annotated[
-        str | None, typer.Option(metavar="NUMBER|null", help="null keeps runs for good")
+        str | None, typer.Option(metavar="NUMBER|null", help="null keeps runs forever")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given."""
-    limits = given(requests_per_minute=requests_per_minute) | given_json(
+    """Change the fields that are given."""
+    limits = fields(requests_per_minute=requests_per_minute) | json_fields(
         runs_per_minute=runs_per_minute,
         concurrent_runs=concurrent_runs,
         tokens_per_day=tokens_per_day,
         spend_per_month_usd=spend_per_month_usd,
     )
-    change = given(name=name, limits=limits or None) | given_json(retention_days=retention_days)
-    changed = api.ask("PUT", *TENANTS, api.id_of(*TENANTS, name=tenant), body=change)
-    output.record(changed, as_json=as_json)
+    change = fields(name=name, limits=limits or None) | json_fields(retention_days=retention_days)
+    changed = api.call("PUT", *TENANTS, api.id_of(*TENANTS, name=tenant), body=change)
+    output.write_record(changed, as_json=as_json)
 
 
 @tenants.command("suspend")
 def suspend_tenant(api: Api, tenant: Tenant, as_json: AsJson = False) -> None:
-    """Refuse all its keys from now on, and keep its data."""
-    found = api.ask("POST", *TENANTS, api.id_of(*TENANTS, name=tenant), "suspend")
-    output.record(found, as_json=as_json)
+    """Refuse all keys of a tenant from now on; its data are kept."""
+    found = api.call("POST", *TENANTS, api.id_of(*TENANTS, name=tenant), "suspend")
+    output.write_record(found, as_json=as_json)
 
 
 @tenants.command("resume")
 def resume_tenant(api: Api, tenant: Tenant, as_json: AsJson = False) -> None:
-    """Take its keys again."""
-    found = api.ask("POST", *TENANTS, api.id_of(*TENANTS, name=tenant), "resume")
-    output.record(found, as_json=as_json)
+    """Accept the keys of a suspended tenant again."""
+    found = api.call("POST", *TENANTS, api.id_of(*TENANTS, name=tenant), "resume")
+    output.write_record(found, as_json=as_json)
 
 
 @tenants.command("delete")
@@ -128,16 +128,16 @@ def delete_tenant(
     api: Api,
     tenant: Tenant,
     grace_days: Annotated[
-        int | None, typer.Option(help="How long it can be resumed; else 7")
+        int | None, typer.Option(help="Days in which it can be resumed; 7 by default")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Refuse all its keys from now on, and delete all its data once the grace is over."""
+    """Refuse all keys of a tenant now, and delete its data after the grace period."""
     if not yes:
         typer.confirm(f"Delete {tenant} and all its data?", abort=True, err=True)
-    found = api.ask("DELETE", *TENANTS, api.id_of(*TENANTS, name=tenant), grace_days=grace_days)
-    output.record(found, as_json=as_json)
+    found = api.call("DELETE", *TENANTS, api.id_of(*TENANTS, name=tenant), grace_days=grace_days)
+    output.write_record(found, as_json=as_json)
 
 
 @tenants.command("usage")
@@ -145,12 +145,12 @@ def show_usage(
     api: Api,
     tenant: Tenant,
     model: str | None = None,
-    created_after: After = None,
-    created_before: Before = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add up a tenant's tokens, runs and cost by day and model; of 30 days unless told."""
-    found = api.ask(
+    """Sum a tenant's tokens, runs and cost by day and model, by default of 30 days."""
+    found = api.call(
         "GET",
         *TENANTS,
         api.id_of(*TENANTS, name=tenant),
@@ -159,7 +159,7 @@ def show_usage(
         created_after=created_after,
         created_before=created_before,
     )
-    output.page(found, USAGE, as_json=as_json)
+    output.write_page(found, USAGE, as_json=as_json)
 
 
 @tenants.command("key")
@@ -171,10 +171,10 @@ def create_key(
     expires_in_days: Days = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a key for a tenant that has lost its own; without --scope it may do all."""
-    key = given(name=name, scopes=scopes, expires_in_days=expires_in_days)
-    made = api.ask("POST", *TENANTS, api.id_of(*TENANTS, name=tenant), "keys", body=key)
-    output.made(made, as_json=as_json)
+    """Create a key for a tenant that has lost its own; without --scope it has all scopes."""
+    key = fields(name=name, scopes=scopes, expires_in_days=expires_in_days)
+    created = api.call("POST", *TENANTS, api.id_of(*TENANTS, name=tenant), "keys", body=key)
+    output.write_new_key(created, as_json=as_json)
 
 
 @app.command("audit")
@@ -185,18 +185,18 @@ def list_audit(
     key_id: audit.KeyUsed = None,
     target_type: audit.TargetType = None,
     target_id: audit.TargetId = None,
-    created_after: After = None,
-    created_before: Before = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
     limit: Limit = 20,
-    everything: Everything = False,
+    all_pages: AllPages = False,
     as_json: AsJson = False,
 ) -> None:
-    """List who changed what, of all tenants, newest first."""
+    """List the changes in all tenants, newest first."""
     found = api.page(
         "admin",
         "audit",
         limit=limit,
-        everything=everything,
+        all_pages=all_pages,
         tenant_id=tenant and api.id_of(*TENANTS, name=tenant),
         action=action,
         key_id=key_id,
@@ -205,7 +205,7 @@ def list_audit(
         created_after=created_after,
         created_before=created_before,
     )
-    output.page(found, ("tenant_id", *audit.COLUMNS), as_json=as_json)
+    output.write_page(found, ("tenant_id", *audit.COLUMNS), as_json=as_json)
 
 
 app.command("bootstrap")(bootstrap.make_key)

@@ -6,15 +6,15 @@ import typer
 
 from map_cli import output
 from map_cli.client import Client
-from map_cli.options import Api, AsJson, Everything, Limit, given
+from map_cli.options import AllPages, Api, AsJson, Limit, fields
 
-app = typer.Typer(name="agents", help="Who is asked.", no_args_is_help=True)
+app = typer.Typer(name="agents", help="Manage agents.", no_args_is_help=True)
 
 COLUMNS = ("id", "name", "role", "tools", "created_at")
 
 Agent = Annotated[str, typer.Argument(help="Its name or id")]
 Tools = Annotated[
-    list[str] | None, typer.Option("--tool", help="A tool it has, by name or id; repeat it")
+    list[str] | None, typer.Option("--tool", help="Name or id of a tool it uses; may be repeated")
 ]
 
 
@@ -25,34 +25,34 @@ def list_agents(
     role: str | None = None,
     tool_name: str | None = None,
     limit: Limit = 20,
-    everything: Everything = False,
+    all_pages: AllPages = False,
     as_json: AsJson = False,
 ) -> None:
     """List agents, oldest first."""
     found = api.page(
-        "agents", limit=limit, everything=everything, name=name, role=role, tool_name=tool_name
+        "agents", limit=limit, all_pages=all_pages, name=name, role=role, tool_name=tool_name
     )
-    output.page(found, COLUMNS, as_json=as_json)
+    output.write_page(found, COLUMNS, as_json=as_json)
 
 
 @app.command("get")
 def get_agent(api: Api, agent: Agent, as_json: AsJson = False) -> None:
     """Show an agent."""
-    output.record(api.ask("GET", "agents", api.id_of("agents", name=agent)), as_json=as_json)
+    output.write_record(api.call("GET", "agents", api.id_of("agents", name=agent)), as_json=as_json)
 
 
 @app.command("create")
 def create_agent(
     api: Api,
     name: str,
-    role: Annotated[str, typer.Option(help="What it is, such as researcher")],
+    role: Annotated[str, typer.Option(help="Its role, such as researcher")],
     description: Annotated[str, typer.Option(help="What it does")],
     tools: Tools = None,
     as_json: AsJson = False,
 ) -> None:
     """Create an agent."""
-    agent = given(name=name, role=role, description=description, tool_ids=_ids(api, tools))
-    output.record(api.ask("POST", "agents", body=agent), as_json=as_json)
+    agent = fields(name=name, role=role, description=description, tool_ids=_ids(api, tools))
+    output.write_record(api.call("POST", "agents", body=agent), as_json=as_json)
 
 
 @app.command("update")
@@ -63,20 +63,20 @@ def update_agent(
     role: str | None = None,
     description: str | None = None,
     tools: Tools = None,
-    no_tools: Annotated[bool, typer.Option("--no-tools", help="Take all tools away")] = False,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="Remove all its tools")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change what is given; the tools given are all that it has from then on."""
+    """Change the fields that are given. The tools given replace all tools it has."""
     tool_ids = [] if no_tools else _ids(api, tools)
-    change = given(name=name, role=role, description=description, tool_ids=tool_ids)
-    changed = api.ask("PUT", "agents", api.id_of("agents", name=agent), body=change)
-    output.record(changed, as_json=as_json)
+    change = fields(name=name, role=role, description=description, tool_ids=tool_ids)
+    changed = api.call("PUT", "agents", api.id_of("agents", name=agent), body=change)
+    output.write_record(changed, as_json=as_json)
 
 
 @app.command("delete")
 def delete_agent(api: Api, agent: Agent) -> None:
-    """Delete an agent; its history stays."""
-    api.ask("DELETE", "agents", api.id_of("agents", name=agent))
+    """Delete an agent; its history is kept."""
+    api.call("DELETE", "agents", api.id_of("agents", name=agent))
     output.note("Deleted")
 
 

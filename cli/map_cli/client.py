@@ -1,4 +1,4 @@
-"""The platform's HTTP API, as commands call it."""
+"""The client of the platform's HTTP API: retries, pages, event streams, and errors for people."""
 
 import json
 import time
@@ -13,33 +13,35 @@ from httpx_sse import ServerSentEvent, connect_sse
 
 from map_cli import config, output
 from map_cli.config import Login
-from map_cli.problem import AWAY, NOT_LOGGED_IN, REFUSED, Problem
+from map_cli.errors import NOT_LOGGED_IN, REFUSED, UNAVAILABLE, CommandError
 
-PATIENCE = httpx.Timeout(35, connect=5)  # API Gateway gives up after 29
-LONGEST_WAIT = 60
-MOST_TRIES = 3
-MOST_LOST = 6
-"""How often in a row a run's events may fail to come."""
-LARGEST_PAGE = 100
+TIMEOUT = httpx.Timeout(35, connect=5)  # API Gateway gives up after 29 s
+MAX_WAIT_SECONDS = 60
+MAX_ATTEMPTS = 3
+MAX_FAILURES = 6
+"""How often in a row a request for a run's events may fail."""
+MAX_PAGE_SIZE = 100
 
 
 class Client:
-    """Calls as the owner of a key. Every failure is a Problem."""
+    """Calls the API with a key. Every failure is a CommandError."""
 
     def __init__(self, login: Login, profile: str = config.DEFAULT) -> None:
         parts = urlsplit(login.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Problem(f"{login.url} is no address such as https://api.example.com")
+            raise CommandError(f"{login.url} is not an address such as https://api.example.com")
         if not login.key.isascii() or not login.key.isprintable():
-            raise Problem("A key is plain text: this one is not", NOT_LOGGED_IN)
+            raise CommandError(
+                "The key has characters that no key has: copy it again", NOT_LOGGED_IN
+            )
         self.url, self.profile = login.url.rstrip("/"), profile
         headers = {"X-API-KEY": login.key}
         try:
             self._http = httpx.Client(
-                base_url=f"{self.url}/api/v1/", headers=headers, timeout=PATIENCE
+                base_url=f"{self.url}/api/v1/", headers=headers, timeout=TIMEOUT
             )
         except httpx.InvalidURL as error:
-            raise Problem(f"{login.url} is no address: {error}") from error
+            raise CommandError(f"{login.url} is not an address: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +49,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def ask(
+    def call(
         self,
         method: str,
         *path: object,
@@ -55,12 +57,12 @@ class Client:
         headers: dict[str, str] | None = None,
         **query: Any,
     ) -> Any:
-        """Return the JSON that the API answers, None where it says nothing."""
+        """Return the JSON of the response, None if it has no body."""
         response = self.send(method, *path, body=body, headers=headers, **query)
         try:
             return response.json() if response.content else None
         except ValueError as error:
-            raise self._stranger(response) from error
+            raise self._unknown_server(response) from error
 
     def send(
         self,
@@ -70,56 +72,63 @@ class Client:
         headers: dict[str, str] | None = None,
         **query: Any,
     ) -> httpx.Response:
-        """Return the API's answer, after a short wait where it asks for one.
+        """Return the response, after a short wait if the API asks for one.
 
-        A request with an Idempotency-Key is sent again also where no answer came.
+        A request with an Idempotency-Key is also sent again if no response came.
         """
         url = "/".join(quote(str(part), safe="") for part in path)
-        given = {name: _plain(value) for name, value in query.items() if value is not None}
-        repeatable = "Idempotency-Key" in (headers or {})
-        for left in reversed(range(MOST_TRIES)):
+        params = {name: _query_value(value) for name, value in query.items() if value is not None}
+        is_repeatable = "Idempotency-Key" in (headers or {})
+        for attempts_left in reversed(range(MAX_ATTEMPTS)):
             try:
-                response = self._http.request(method, url, json=body, headers=headers, params=given)
+                response = self._http.request(
+                    method, url, json=body, headers=headers, params=params
+                )
             except httpx.RequestError as error:
-                if not (repeatable and left):
+                if not (is_repeatable and attempts_left):
                     raise self._unreachable(error) from error
                 continue
-            if not (left and (pause := _pause(response, repeatable=repeatable))):
+            wait = _retry_after(response, is_repeatable=is_repeatable)
+            if not (attempts_left and wait):
                 break
-            output.note(f"{_message(response)}: trying again in {pause} s")
-            time.sleep(pause)
-        self._check(response)
+            output.note(f"{_message(response)}: trying again in {wait} s")
+            time.sleep(wait)
+        if not response.is_success:
+            raise self._error(response)
         return response
 
-    def page(self, *path: object, limit: int, everything: bool, **query: Any) -> Any:
-        """Return a page of a list; with `everything`, all pages as one."""
-        limit = LARGEST_PAGE if everything else limit
-        page = self.ask("GET", *path, limit=limit, **query)
-        while everything and page["has_more"]:
-            more = self.ask("GET", *path, limit=limit, cursor=page["next_cursor"], **query)
+    def page(self, *path: object, limit: int, all_pages: bool, **query: Any) -> Any:
+        """Return a page of a list; with `all_pages`, all pages joined into one."""
+        limit = MAX_PAGE_SIZE if all_pages else limit
+        page = self.call("GET", *path, limit=limit, **query)
+        while all_pages and page["has_more"]:
+            more = self.call("GET", *path, limit=limit, cursor=page["next_cursor"], **query)
             page = more | {"items": page["items"] + more["items"]}
         return page
 
     def id_of(self, *collection: str, name: str) -> str:
-        """Return the id of what is called by its name; an id stays as it is."""
+        """Return the id of a resource by its name; an id is returned as it is."""
         with suppress(ValueError):
             return str(UUID(name))
-        found = self.ask("GET", *collection, name=name, limit=2)["items"]
+        found = self.call("GET", *collection, name=name, limit=2)["items"]
         if len(found) == 1:
             return str(found[0]["id"])
         [*_, kind] = collection
-        told = "Several" if found else "None"
-        raise Problem(f"{told} of the {kind} is called {name}: `map {' '.join(collection)} list`")
+        count = "More than one" if found else "None"
+        commands = " ".join(collection)
+        raise CommandError(
+            f"{count} of the {kind} is called {name}: `map {commands} list` shows their ids"
+        )
 
     def follow(self, execution: object) -> Iterator[ServerSentEvent]:
-        """Yield the events of a run as they come, until it is over.
+        """Yield the events of a run as they arrive, until it has ended.
 
-        As the standard has it: whenever an answer ends, or breaks off, the next request goes out
-        after the pause that the platform asked for, with the id of the last event seen, until that
-        is the last of all, or 204 says so. An answer without events has waited in vain.
+        It follows the standard of server-sent events: when a response ends or breaks off, the next
+        request goes out after the pause that the platform asked for, with the id of the last event
+        seen. It stops after the last event, or when the platform returns 204.
         """
         seen: dict[str, str] = {}
-        pause, lost = 3.0, 0
+        pause, failures = 3.0, 0
         while True:
             wait = 0
             try:
@@ -128,7 +137,7 @@ class Client:
                 ) as source:
                     response = source.response
                     if response.is_success:
-                        lost = 0
+                        failures = 0
                         if response.status_code == httpx.codes.NO_CONTENT:
                             return
                         for event in source.iter_sse():
@@ -140,88 +149,90 @@ class Client:
                                 return
                     else:
                         response.read()
-                        problem = self._refusal(response)
-                        wait = _pause(response, repeatable=True)
-                        if not wait and problem.exit_code != AWAY:
-                            raise problem
-                        lost = _count(lost, problem)
+                        error = self._error(response)
+                        wait = _retry_after(response, is_repeatable=True)
+                        if not wait and error.exit_code != UNAVAILABLE:
+                            raise error
+                        failures = _count_failure(failures, error)
             except httpx.RequestError as error:
-                lost = _count(lost, self._unreachable(error))
-            time.sleep(max(pause, lost, wait))
+                failures = _count_failure(failures, self._unreachable(error))
+            time.sleep(max(pause, failures, wait))
 
-    def _check(self, response: httpx.Response) -> None:
-        if not response.is_success:
-            raise self._refusal(response)
-
-    def _refusal(self, response: httpx.Response) -> Problem:
+    def _error(self, response: httpx.Response) -> CommandError:
         status = response.status_code
-        code = _told(response).get("error_code", "")
+        code = _error_body(response).get("error_code", "")
         exit_code = REFUSED
         if status == httpx.codes.UNAUTHORIZED:
             exit_code = NOT_LOGGED_IN
         elif status >= httpx.codes.INTERNAL_SERVER_ERROR and code != "MODEL_PROVIDER_FAILED":
-            exit_code = AWAY
+            exit_code = UNAVAILABLE
         if not code:
-            return self._stranger(response, exit_code)
+            return self._unknown_server(response, exit_code)
         lines = [f"{_message(response)} ({code})"]
         if exit_code == NOT_LOGGED_IN:
             lines.append(f"Log in with another key: `{config.login_command(self.profile)}`")
-        elif details := _details(_told(response).get("details", {})):
+        elif details := _details(_error_body(response).get("details", {})):
             lines.append(details)
-        return Problem("\n".join(lines), exit_code)
+        return CommandError("\n".join(lines), exit_code)
 
-    def _stranger(self, response: httpx.Response, exit_code: int = REFUSED) -> Problem:
-        told = f"{self.url} answered {response.status_code}, and not as the platform does"
-        return Problem(f"{told}: is that its URL?", exit_code)
+    def _unknown_server(self, response: httpx.Response, exit_code: int = REFUSED) -> CommandError:
+        message = f"{self.url} responded with {response.status_code}, but not as the platform does"
+        return CommandError(f"{message}: is that its URL?", exit_code)
 
-    def _unreachable(self, error: Exception) -> Problem:
-        return Problem(f"{self.url} cannot be reached: {error or type(error).__name__}", AWAY)
+    def _unreachable(self, error: Exception) -> CommandError:
+        return CommandError(
+            f"{self.url} cannot be reached: {error or type(error).__name__}", UNAVAILABLE
+        )
 
 
-def once() -> dict[str, str]:
-    """Return the header by which a POST has its effect once, however often it is sent."""
+def idempotency_header() -> dict[str, str]:
+    """Return the header with which a POST takes effect once, however often it is sent."""
     return {"Idempotency-Key": str(uuid4())}
 
 
-def _plain(value: object) -> str:
+def _query_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _pause(response: httpx.Response, *, repeatable: bool) -> int:
-    """Return the seconds after which to send a request again; 0: not at all."""
-    passing = {httpx.codes.TOO_MANY_REQUESTS}
-    if repeatable:  # a conflict: the first of two is still at work
-        passing |= {httpx.codes.CONFLICT, httpx.codes.SERVICE_UNAVAILABLE}
+def _retry_after(response: httpx.Response, *, is_repeatable: bool) -> int:
+    """Return the seconds after which to send a request again, 0 if it must not be."""
+    temporary = {httpx.codes.TOO_MANY_REQUESTS}
+    if is_repeatable:  # a conflict means that the first of two requests is still running
+        temporary |= {httpx.codes.CONFLICT, httpx.codes.SERVICE_UNAVAILABLE}
     seconds = response.headers.get("Retry-After", "")
-    if response.status_code in passing and seconds.isdecimal() and int(seconds) <= LONGEST_WAIT:
+    if (
+        response.status_code in temporary
+        and seconds.isdecimal()
+        and int(seconds) <= MAX_WAIT_SECONDS
+    ):
         return max(int(seconds), 1)
     return 0
 
 
-def _count(lost: int, problem: Problem) -> int:
-    """Count one more failure to follow in a row; raises the problem when they are too many."""
-    if lost == MOST_LOST:
-        raise problem
-    if not lost:
-        output.note("Cannot follow for the moment: trying again")
-    return lost + 1
+def _count_failure(failures: int, error: CommandError) -> int:
+    """Return one more than the failures in a row so far; raises the error if they are too many."""
+    if failures == MAX_FAILURES:
+        raise error
+    if not failures:
+        output.note("The connection was lost: trying again")
+    return failures + 1
 
 
-def _told(response: httpx.Response) -> dict[str, Any]:
-    """Return the body of an error, empty where it is not the platform's."""
+def _error_body(response: httpx.Response) -> dict[str, Any]:
+    """Return the body of an error, empty if it is not one of the platform's."""
     with suppress(ValueError):
-        told = response.json()
-        if isinstance(told, dict) and "error_code" in told:
-            return told
+        body = response.json()
+        if isinstance(body, dict) and "error_code" in body:
+            return body
     return {}
 
 
 def _message(response: httpx.Response) -> str:
-    return str(_told(response).get("message", response.reason_phrase))
+    return str(_error_body(response).get("message", response.reason_phrase))
 
 
 def _details(details: dict[str, Any]) -> str:
-    """Return an error's details in a line."""
+    """Return an error's details in one line."""
     if errors := details.get("errors"):
         return "; ".join(f"{error['field']}: {error['message']}" for error in errors)
     return ", ".join(

@@ -1,4 +1,4 @@
-"""Addresses and keys: from the environment, else from a file for the owner's eyes alone."""
+"""Addresses and keys: from the environment, else from a file that only its owner can read."""
 
 import json
 import os
@@ -8,43 +8,43 @@ from tempfile import NamedTemporaryFile
 
 import typer
 
-from map_cli.problem import NOT_LOGGED_IN, Problem
+from map_cli.errors import NOT_LOGGED_IN, CommandError
 
 DEFAULT = "default"
 
 
 @dataclass(frozen=True)
 class Login:
-    """Where the platform answers, and the key for it."""
+    """An address of the platform, and a key for it."""
 
     url: str
     key: str = field(repr=False)
 
 
 def load(profile: str) -> Login:
-    """Return what MAP_URL and MAP_API_KEY say, else what `map login` has kept; raises Problem.
+    """Return the login in MAP_URL and MAP_API_KEY, else the one that `map login` has stored.
 
-    A kept key goes to the address that it was kept with and nowhere else.
+    A stored key is only sent to the address that it was stored with. Raises CommandError.
     """
     url, key = os.environ.get("MAP_URL"), os.environ.get("MAP_API_KEY")
     if url and key:
         return Login(url, key)
-    kept = _read().get(profile)
-    if not kept:
-        told = "Not logged in" if profile == DEFAULT else f"No profile is called {profile}"
-        raise Problem(f"{told}: `{login_command(profile)}`", NOT_LOGGED_IN)
-    if url and url.rstrip("/") != kept["url"]:
-        raise Problem(f"MAP_URL is {url}: say its key in MAP_API_KEY, too", NOT_LOGGED_IN)
-    return Login(kept["url"], key or kept["key"])
+    stored = _read().get(profile)
+    if not stored:
+        message = "Not logged in" if profile == DEFAULT else f"No profile is called {profile}"
+        raise CommandError(f"{message}: `{login_command(profile)}`", NOT_LOGGED_IN)
+    if url and url.rstrip("/") != stored["url"]:
+        raise CommandError(f"MAP_URL is {url}: set MAP_API_KEY to its key, too", NOT_LOGGED_IN)
+    return Login(stored["url"], key or stored["key"])
 
 
 def save(profile: str, login: Login) -> Path:
-    """Keep a login for later, and return the file that it is in."""
+    """Store a login, and return the file that has it."""
     return _write(_read() | {profile: {"url": login.url, "key": login.key}})
 
 
 def forget(profile: str) -> bool:
-    """Forget a login; return whether there was one."""
+    """Remove a login; return whether there was one."""
     logins = _read()
     if found := logins.pop(profile, None):
         _write(logins)
@@ -52,7 +52,7 @@ def forget(profile: str) -> bool:
 
 
 def login_command(profile: str) -> str:
-    """Return the command that makes a profile."""
+    """Return the command that creates a profile."""
     return "map login" if profile == DEFAULT else f"map login --profile {profile}"
 
 
@@ -66,7 +66,9 @@ def _read() -> dict[str, dict[str, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise Problem(f"{_file()} cannot be read ({error}): remove it and log in again") from error
+        raise CommandError(
+            f"{_file()} cannot be read ({error}): remove it and log in again"
+        ) from error
     return logins
 
 
@@ -74,10 +76,10 @@ def _write(logins: dict[str, dict[str, str]]) -> Path:
     file = _file()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Such a file has mode 0600 from its first byte; taking the old one's place, also later.
-        with NamedTemporaryFile("w", dir=file.parent, delete=False) as made:
-            json.dump(logins, made, indent=2)
-        Path(made.name).replace(file)
+        # Such a file has mode 0600 from its first byte, and keeps it when it replaces the old one.
+        with NamedTemporaryFile("w", dir=file.parent, delete=False) as new_file:
+            json.dump(logins, new_file, indent=2)
+        Path(new_file.name).replace(file)
     except OSError as error:
-        raise Problem(f"{file} cannot be written ({error.strerror})") from error
+        raise CommandError(f"{file} cannot be written ({error.strerror})") from error
     return file

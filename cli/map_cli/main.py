@@ -1,4 +1,4 @@
-"""The commands, and how one ends that cannot do what it was asked."""
+"""All commands, and the one place that reports their errors."""
 
 from typing import Any
 
@@ -6,28 +6,28 @@ import typer
 from typer.core import TyperGroup
 
 from map_cli import account, admin, agents, audit, history, keys, output, runs, secrets, tools
-from map_cli.problem import Problem
+from map_cli.errors import CommandError
 
 
 class _Group(TyperGroup):
-    """All commands: what ends one is told in a line or two."""
+    """All commands; an error of one goes to stderr in a line or two."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except Problem as problem:
-            output.note(str(problem))
-            raise typer.Exit(problem.exit_code) from problem
+        except CommandError as error:
+            output.note(str(error))
+            raise typer.Exit(error.exit_code) from error
 
 
 app = typer.Typer(
     name="map",
     cls=_Group,
     help="The command line of the Mini Agent Platform.",
-    epilog="Exit codes: 0 fine, 1 refused or failed, 2 wrong usage, 3 not logged in, 4 unavailable",
+    epilog="Exit codes: 0 success, 1 refused or failed, 2 usage, 3 not logged in, 4 unavailable",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # these show values, and a value may be a key
+    pretty_exceptions_enable=False,  # they show values, and a value may be a key
 )
 app.command()(account.login)
 app.command()(account.logout)

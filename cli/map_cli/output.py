@@ -1,4 +1,4 @@
-"""What is shown: tables and records for people, JSON for programs, notes beside them on stderr."""
+"""Output: tables and records for people, JSON for programs, notes on stderr."""
 
 import json
 import os
@@ -14,69 +14,69 @@ from rich.text import Text
 
 Item = Mapping[str, Any]
 
-LONGEST = 80
-"""How much of a text a list shows."""
-WIDE = 500
-"""Columns where nobody looks: nothing is folded in a pipe."""
+MAX_CELL = 80
+"""How many characters of a text a table shows."""
+PIPE_WIDTH = 500
+"""The width of a table in a pipe, so that nothing is cut off."""
 TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 # Whatever could move a terminal's cursor, change its title, or reverse its text.
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:
-    """Return a text without what would steer a terminal: models and tools write these texts."""
-    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+    """Return a text without control characters: models and tools write these texts."""
+    return CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def note(text: str) -> None:
-    """Say something to the person at the terminal, beside what the command answers."""
+    """Write a note to stderr, beside the command's output."""
     typer.echo(clean(text), err=True)
 
 
-def say(text: str) -> None:
-    """Answer in plain text."""
+def write_text(text: str) -> None:
+    """Write plain text."""
     typer.echo(clean(text))
 
 
-def document(value: object, *, indent: int | None = 2) -> None:
-    """Answer in JSON; without indent in one line."""
+def write_json(value: object, *, indent: int | None = 2) -> None:
+    """Write JSON, in one line if there is no indent."""
     typer.echo(json.dumps(value, indent=indent))
 
 
-def page(found: Item, columns: Sequence[str], *, as_json: bool) -> None:
-    """Answer with a page of a list, as a table for people."""
+def write_page(found: Item, columns: Sequence[str], *, as_json: bool) -> None:
+    """Write a page of a list, as a table for people."""
     if as_json:
-        document(found)
+        write_json(found)
         return
     if found["items"]:
         _print(_table(found["items"], columns))
     else:
-        note("There are none")
+        note("Nothing found")
     if found.get("has_more"):
-        note("There are more: --all shows them")
+        note("There are more: --all lists them")
 
 
-def record(item: Item, *, as_json: bool) -> None:
-    """Answer with one thing: for people, a line for each of its fields."""
+def write_record(item: Item, *, as_json: bool) -> None:
+    """Write one resource; for people, a line for each field."""
     if as_json:
-        document(item)
+        write_json(item)
         return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     for name, value in _flat(item):
-        grid.add_row(_title(name), Text(cell(value)))
+        grid.add_row(_title(name), Text(format_value(value)))
     _print(grid)
 
 
-def made(item: Item, *, as_json: bool) -> None:
-    """Answer with what holds a new key."""
-    record(item, as_json=as_json)
+def write_new_key(item: Item, *, as_json: bool) -> None:
+    """Write a resource with a new key."""
+    write_record(item, as_json=as_json)
     if item.get("key"):
-        note("The key is shown this once: keep it now")
+        note("The key is shown only this once: store it now")
 
 
-def cell(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as people read it."""
     match value:
         case None | "" | []:
@@ -86,7 +86,7 @@ def cell(value: object) -> str:
         case float():
             text = f"{value:.6f}".rstrip("0").rstrip(".")
         case list():
-            text = ", ".join(cell(v["name"] if _named(v) else v) for v in value)
+            text = ", ".join(format_value(v["name"] if _has_name(v) else v) for v in value)
         case dict():
             text = json.dumps(value, ensure_ascii=False)
         case _:
@@ -94,7 +94,7 @@ def cell(value: object) -> str:
     return TIME.sub(r"\1Z", clean(text))
 
 
-def _named(value: object) -> bool:
+def _has_name(value: object) -> bool:
     return isinstance(value, dict) and "name" in value
 
 
@@ -109,23 +109,23 @@ def _flat(item: Item) -> Iterable[tuple[str, object]]:
 def _table(items: Iterable[Item], columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        # Ids and times are copied from here: the other columns make room.
-        whole = name.rpartition("_")[2] in {"id", "at", "after", "four"}
-        table.add_column(_line(_title(name)), no_wrap=whole)
+        # Ids and times are not cut off, because people copy them.
+        is_whole = name.rpartition("_")[2] in {"id", "at", "after", "four"}
+        table.add_column(_line(_title(name)), no_wrap=is_whole)
     for item in items:
         flat = dict(_flat(item)) | dict(item)
-        table.add_row(*(_line(cell(flat.get(name))) for name in columns))
+        table.add_row(*(_line(format_value(flat.get(name))) for name in columns))
     return table
 
 
 def _line(text: str) -> Text:
-    """Return a text in one line, of which a table shows as much as it has room for."""
+    """Return a text in one line, which the table cuts off where it must."""
     return Text(_short(text), no_wrap=True, overflow="ellipsis")
 
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= MAX_CELL else f"{line[: MAX_CELL - 1]}…"
 
 
 def _title(name: str) -> str:
@@ -133,5 +133,5 @@ def _title(name: str) -> str:
 
 
 def _print(table: Table) -> None:
-    seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if seen else WIDE).print(table)
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if has_width else PIPE_WIDTH).print(table)

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import Query, Security
 
-from functions.audit.models import AuditEntry, AuditQuery
 from mini_agent.http import api, pagination
+from mini_agent.identity.audit import AuditEntry, AuditQuery
 from mini_agent.identity.callers import Caller
 
 Reader = Annotated[Caller, Security(api.authorize, scopes=["audit:read"])]

@@ -4,16 +4,20 @@ A step has two events: 2n - 1 when it starts and 2n when it finishes, n being it
 end is 2n + 1 after its last step. So ids only grow, and a client that saw one has seen all before.
 """
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from functions.executions import service
-from functions.executions.models import Step, StepFinished, StepStarted
+from functions.executions.models import (
+    RunEvent,
+    RunFinishedEvent,
+    Step,
+    StepFinished,
+    StepFinishedEvent,
+    StepStarted,
+    StepStartedEvent,
+)
 from mini_agent.executions import FINISHED_STATUSES, Execution
 from mini_agent.identity.callers import Caller
 from mini_agent.settings import settings
@@ -23,21 +27,7 @@ POLL_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """The pauses between two reads, each of one round trip; the last one repeats."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A server-sent event."""
-
-    id: int
-    name: str
-    data: BaseModel
-
-    def encode(self) -> str:
-        """Return it as text/event-stream; ASCII, since some clients end a line at U+2028 too."""
-        data = json.dumps(self.data.model_dump(mode="json"))
-        return f"id: {self.id}\nevent: {self.name}\ndata: {data}\n\n"
-
-
-def follow(caller: Caller, execution_id: UUID, last_id: int) -> list[Event] | None:
+def follow(caller: Caller, execution_id: UUID, last_id: int) -> list[RunEvent] | None:
     """Return the events after an id once there are any; [] if there are none in follow_seconds.
 
     None if the run is over and all its events have been seen. Raises ExecutionNotFound.
@@ -58,13 +48,13 @@ def follow(caller: Caller, execution_id: UUID, last_id: int) -> list[Event] | No
         reads += 1
 
 
-def _events(run: Execution, steps: list[Step]) -> Iterator[Event]:
+def _events(run: Execution, steps: list[Step]) -> Iterator[RunEvent]:
     for step in steps:
         fields = step.model_dump()
-        yield Event(2 * step.number - 1, "step_started", StepStarted(**fields))
+        yield StepStartedEvent(id=2 * step.number - 1, data=StepStarted(**fields))
         if step.status not in UNFINISHED:
             if step.kind == "approval":
                 fields["result"] = {"decision": step.decision}
-            yield Event(2 * step.number, "step_finished", StepFinished(**fields))
+            yield StepFinishedEvent(id=2 * step.number, data=StepFinished(**fields))
     if run.status in FINISHED_STATUSES:
-        yield Event(2 * run.steps + 1, "run_finished", run)
+        yield RunFinishedEvent(id=2 * run.steps + 1, data=run)

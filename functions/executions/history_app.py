@@ -39,7 +39,16 @@ async def list_executions(
     responses={
         200: {
             "description": "One execution per line",
-            "content": {api.NDJSON: {"schema": {"type": "string"}}},
+            "content": {
+                api.NDJSON: {
+                    "schema": {
+                        "type": "string",
+                        "description": "Each line is an `Execution` as JSON.",
+                        "contentMediaType": api.NDJSON,
+                        "contentSchema": {"$ref": "#/components/schemas/Execution"},
+                    }
+                }
+            },
             "headers": {
                 name: {"description": description, "schema": {"type": "string"}}
                 for name, description in NEXT_HEADERS.items()

@@ -1,12 +1,13 @@
 """The rows, query parameters and bodies of the executions room, apart from the run itself."""
 
+import json
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mini_agent.executions import Status
+from mini_agent.executions import Execution, Status
 from mini_agent.http.fields import Name, Time
 from mini_agent.http.pagination import PageQuery
 
@@ -110,23 +111,62 @@ class DecidedApproval(WaitingRun):
 
 
 class StepStarted(BaseModel):
-    """The data of a `step_started` event."""
+    """A step that has started."""
 
-    number: int
+    number: int = Field(description="Its place in the run, from 1")
     kind: Kind
-    tool: str | None
-    arguments: Any
-    expires_at: datetime | None
+    tool: str | None = Field(description="The tool's name; null for a model call")
+    arguments: Any = Field(description="What the model asks the tool to do")
+    expires_at: datetime | None = Field(description="When an approval ceases to wait")
 
 
 class StepFinished(BaseModel):
-    """The data of a `step_finished` event."""
+    """A step that has finished."""
 
-    number: int
+    number: int = Field(description="Its place in the run, from 1")
     kind: Kind
-    tool: str | None
+    tool: str | None = Field(description="The tool's name; null for a model call")
     status: StepStatus
-    result: Any
+    result: Any = Field(description="What the model or the tool returned")
+
+
+class Event(BaseModel):
+    """A server-sent event; `data` is one line of JSON in the stream."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    id: int = Field(description="Send the last one seen as `Last-Event-ID` to continue after it")
+    event: str
+    data: BaseModel
+
+    def encode(self) -> str:
+        """Return it as text/event-stream; ASCII, since some clients end a line at U+2028 too."""
+        data = json.dumps(self.data.model_dump(mode="json"))
+        return f"id: {self.id}\nevent: {self.event}\ndata: {data}\n\n"
+
+
+class StepStartedEvent(Event):
+    """A step has started."""
+
+    event: Literal["step_started"] = Field("step_started")
+    data: StepStarted
+
+
+class StepFinishedEvent(Event):
+    """A step has finished."""
+
+    event: Literal["step_finished"] = Field("step_finished")
+    data: StepFinished
+
+
+class RunFinishedEvent(Event):
+    """The run has ended; no other event follows."""
+
+    event: Literal["run_finished"] = Field("run_finished")
+    data: Execution
+
+
+RunEvent = StepStartedEvent | StepFinishedEvent | RunFinishedEvent
 
 
 class HistoryFilters(BaseModel):

@@ -91,5 +91,5 @@ def _send_callback(callback: str) -> None:
     call = "send_durable_execution_callback_success"
     try:
         aws.call("lambda", call, CallbackId=callback, Result=b"{}")
-    except aws.AwsCallFailed as error:
+    except aws.AwsError as error:
         logger.warning("a waiting run was not woken", extra={"cause": error.code})

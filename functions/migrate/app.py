@@ -2,7 +2,7 @@
 
 A deployment calls it as a CloudFormation custom resource, so that a failure rolls the stack back;
 `make run` and people call it with an empty event. How migrations and stored functions are written,
-and why they are applied in this order: `docs/decisions/0023-stored-functions.md`.
+and why they are applied in this order: `docs/decisions/0020-stored-functions.md`.
 """
 
 import hashlib

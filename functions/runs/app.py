@@ -1,4 +1,4 @@
-"""Running an agent over HTTP."""
+"""Runs over HTTP: run an agent, list the models on offer."""
 
 from typing import Annotated
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import Header, Request, Response, Security
 
 from functions.runs import background, service
-from functions.runs.models import ModelList, QueuedRun, Run, RunIn
+from functions.runs.models import ModelList, QueuedRun, Run, RunCreate
 from mini_agent import errors
 from mini_agent.http import api, idempotency
 from mini_agent.identity.callers import Caller
@@ -16,8 +16,8 @@ Reader = Annotated[Caller, Security(api.authorize, scopes=["runs:read"])]
 Preference = Annotated[
     str,
     Header(
-        description="`respond-async` (RFC 7240): do not wait, 202 with the run's address;"
-        " without a worker for the background it is not applied",
+        description="`respond-async` (RFC 7240): do not wait, answer 202 with the run's address;"
+        " ignored where there is no worker for the background",
         examples=["respond-async"],
     ),
 ]
@@ -49,19 +49,19 @@ router = api.router("/api/v1", tags=["Runs"], own_transactions=True)
 async def run_agent(
     caller: Runner,
     agent_id: UUID,
-    asked: RunIn,
+    body: RunCreate,
     request: Request,
     response: Response,
     prefer: Preference = "",
 ) -> Run | QueuedRun:
-    """Ask an agent and wait for its answer, or, with `Prefer: respond-async`, do not wait.
+    """Run an agent and wait for its answer, or, with `Prefer: respond-async`, do not wait.
 
-    A run whose tool call needs a person's approval goes on in the background, too.
+    A run whose tool call needs a person's approval continues in the background, too.
     """
     preferences = {part.strip().lower() for part in prefer.replace(";", ",").split(",")}
-    in_background = "respond-async" in preferences and background.is_there()
+    in_background = "respond-async" in preferences and background.is_available()
     key = await idempotency.key(request)
-    run = service.run(caller, agent_id, asked, in_background=in_background, key=key)
+    run = service.run(caller, agent_id, body, in_background=in_background, key=key)
     if isinstance(run, service.ReplayedRun):
         response.headers.update(idempotency.REPLAYED)
         run = run.run

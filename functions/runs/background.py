@@ -1,4 +1,4 @@
-"""The background: a Lambda durable function, which works on runs until they are over."""
+"""The background: a Lambda durable function that works on runs until they are over."""
 
 import json
 
@@ -9,17 +9,17 @@ from mini_agent.settings import settings
 from mini_agent.telemetry import logger
 
 
-def is_there() -> bool:
-    """Tell whether there is a worker for the background."""
+def is_available() -> bool:
+    """Return whether this deployment has a worker."""
     return bool(settings().worker_function)
 
 
 def start(run: RunCaller) -> None:
-    """Hand a queued run to the worker, under the run's id: a second start of it starts nothing.
+    """Start a worker for a queued run, named by the run's id, so that a second start does nothing.
 
     Raises ServiceUnavailable.
     """
-    if not is_there():
+    if not is_available():
         raise ServiceUnavailable(reason="background")
     payload = {"tenant_id": str(run.tenant_id), "execution_id": str(run.execution_id)}
     try:
@@ -31,6 +31,6 @@ def start(run: RunCaller) -> None:
             DurableExecutionName=str(run.execution_id),
             Payload=json.dumps(payload).encode(),
         )
-    except aws.AwsCallFailed as error:
-        logger.warning("no worker for a run", extra={"cause": error.code})
+    except aws.AwsError as error:
+        logger.warning("no worker started for a run", extra={"cause": error.code})
         raise ServiceUnavailable(reason="background") from error

@@ -13,7 +13,7 @@ from mini_agent.executions import Status, StopReason
 from mini_agent.http.fields import Name, Prompt
 
 
-class RunIn(RunLimits):
+class RunCreate(RunLimits):
     """What to ask an agent, which model it thinks with, and how far it may go."""
 
     model_config = ConfigDict(

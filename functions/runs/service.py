@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from functions.runs import background
 from functions.runs.engine import budgets, journal
-from functions.runs.engine.approvals import Approvals, HandOverToBackground, RunHandedOver
+from functions.runs.engine.approvals import Approvals, BackgroundHandOver, RunHandedOver
 from functions.runs.engine.budgets import UsageBound
 from functions.runs.engine.journal import Journal
 from functions.runs.engine.loop import Loop, first_request, output_tokens
@@ -20,7 +20,7 @@ from functions.runs.engine.records import (
 )
 from functions.runs.llm import catalogue, credentials
 from functions.runs.llm.messages import Model
-from functions.runs.models import ModelList, ModelOffer, QueuedRun, Run, RunIn, Usage
+from functions.runs.models import ModelList, ModelOffer, QueuedRun, Run, RunCreate, Usage
 from mini_agent.data import db
 from mini_agent.errors import (
     ApiError,
@@ -72,7 +72,7 @@ class ReplayedRun:
 def run(
     caller: Caller,
     agent_id: UUID,
-    body: RunIn,
+    body: RunCreate,
     *,
     in_background: bool,
     key: idempotency.IdempotencyKey | None = None,
@@ -101,7 +101,7 @@ def run(
     creation, model = created
     run_journal = Journal.of_new(caller, new, creation)
     if model and not in_background:
-        approvals = HandOverToBackground(body.limits(background=True))
+        approvals = BackgroundHandOver(body.limits(background=True))
         try:
             state = Loop(run_journal, model, approvals).run_to_end()
             return _to_response(run_journal.caller, state)
@@ -140,6 +140,8 @@ def _check_limits(caller: Caller, limits: TenantLimits, bound: UsageBound) -> No
     """Raise RateLimitExceeded or BudgetExceeded where a run must not even be created."""
     if limits.runs_per_minute is not None:
         rate_limit.admit_run(caller, limits.runs_per_minute)
+    if not limits.has_budget:
+        return
     try:
         budgets.check_budget(caller, limits, bound)
     except budgets.BudgetRefused as refused:

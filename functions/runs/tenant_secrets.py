@@ -10,7 +10,7 @@ from mini_agent.settings import settings
 def load(caller: Caller | RunCaller, names: list[str]) -> dict[str, str]:
     """Return the values of those of these secrets that the tenant has.
 
-    Raises DecryptionFailed, and ServiceUnavailable while KMS is away.
+    Raises DecryptionError, and ServiceUnavailable while KMS is away.
     """
     if not names or not settings().secrets_key:
         return {}

@@ -1,8 +1,8 @@
 """Runs in the background: a Lambda durable function, one durable execution a run.
 
-The journal in Postgres says how far a run is; the engine brings the worker back. It starts one
-execution for a run's name, calls again after a crash, and lets a run wait for a person without
-compute. Nothing of a run is kept by the engine but who is waited for.
+The journal in Postgres says how far a run is. Lambda starts one worker for a run's id, calls it
+again after a crash, and lets it wait for an approval without compute; it keeps nothing of a run but
+its approvals' callbacks (`docs/decisions/0013-a-runs-journal.md`).
 """
 
 from typing import Any, NoReturn
@@ -20,22 +20,22 @@ from mini_agent.telemetry import logger, metrics
 
 
 class ApprovalDecided(Exception):
-    """A person has decided, or nobody has in time: the run is claimed anew."""
+    """A person has decided, or the time to decide is over: the run is claimed anew."""
 
 
-class Callbacks:
-    """Waits for people as the engine does: each approval is a callback of its own.
+class CallbackApprovals:
+    """Waits for each approval with a callback of its own, without compute meanwhile.
 
     A durable function must ask for the same operations in the same order whenever it is called
-    again, so an approval asks for its callback even when its decision is known.
+    again, so a decided approval asks for its callback, too.
     """
 
     def __init__(self, context: DurableContext) -> None:
         self._context = context
-        self._known: dict[int, Any] = {}
+        self._callbacks: dict[int, Any] = {}
 
     def wait(self, journal: Journal, number: int, call: ToolCall, seconds: int) -> NoReturn:
-        """Write down what is waited for, and leave the processor until it is there."""
+        """Write the approval with its callback, and suspend; raises ApprovalDecided afterwards."""
         callback = self._callback(number, seconds)
         journal.await_approval(
             number,
@@ -47,7 +47,7 @@ class Callbacks:
         try:
             callback.result()
         except CallbackError:
-            logger.info("nobody decided in time")
+            logger.info("an approval was not decided in time")
         raise ApprovalDecided
 
     def replay(self, number: int) -> None:
@@ -55,10 +55,10 @@ class Callbacks:
         self._callback(number, 1)
 
     def _callback(self, number: int, seconds: int) -> Any:
-        if number not in self._known:
+        if number not in self._callbacks:
             config = CallbackConfig(timeout=Duration.from_seconds(seconds))
-            self._known[number] = self._context.create_callback(f"approval-{number}", config)
-        return self._known[number]
+            self._callbacks[number] = self._context.create_callback(f"approval-{number}", config)
+        return self._callbacks[number]
 
 
 @durable_execution
@@ -67,21 +67,21 @@ def _work(event: dict[str, str], context: DurableContext) -> str:
     run = RunCaller(UUID(event["tenant_id"]), UUID(event["execution_id"]))
     logger.append_keys(tenant_id=event["tenant_id"], execution_id=event["execution_id"])
     owner = context.execution_context.durable_execution_arn
-    approvals = Callbacks(context)
+    approvals = CallbackApprovals(context)
     while True:
         try:
-            over = service.work(run, owner, approvals)
+            state = service.work(run, owner, approvals)
         except ApprovalDecided:
             continue
         except Exception as error:
-            # What nobody foresaw: the engine calls again, some seconds later.
+            # Any other exception would end the durable execution; after this Lambda calls again.
             logger.exception("a run's attempt failed")
             raise InvocationError(type(error).__name__) from error
-        return over.status if over else "not ours"
+        return state.status if state else "not claimed"
 
 
 @logger.inject_lambda_context(clear_state=True)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """Handle one call of the engine."""
+    """Handle one invocation of the durable function."""
     return _work(event, context)

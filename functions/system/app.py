@@ -1,4 +1,4 @@
-"""Health, readiness and the documentation: the routes that ask for no key."""
+"""Health, readiness and the documentation: the routes that need no API key."""
 
 from fastapi import Response
 
@@ -12,7 +12,7 @@ router = api.router(public=True, tags=["System"])
 
 @router.get("/health", summary="Health check")
 async def health() -> Health:
-    """Answer without touching anything else."""
+    """Say that the function runs; nothing else is asked."""
     return Health()
 
 
@@ -22,7 +22,7 @@ async def health() -> Health:
     responses=errors.responses(errors.ServiceUnavailable),
 )
 async def ready() -> Readiness:
-    """Ask the database and the rate limiter whether they answer, and how fast."""
+    """Say whether the database and the rate limiter answer, and how fast."""
     return service.readiness()
 
 
@@ -35,19 +35,19 @@ async def openapi() -> Response:
 @router.get("/docs", include_in_schema=False)
 async def swagger() -> Response:
     """Serve Swagger UI."""
-    return docs.swagger()
+    return docs.page("swagger")
 
 
 @router.get("/docs/{name}", include_in_schema=False)
 async def asset(name: str) -> Response:
-    """Serve what the two pages load."""
+    """Serve a script or style sheet of the two pages."""
     return docs.asset(name)
 
 
 @router.get("/redoc", include_in_schema=False)
 async def redoc() -> Response:
     """Serve ReDoc."""
-    return docs.redoc()
+    return docs.page("redoc")
 
 
 handler = api.handler(router, public=True)

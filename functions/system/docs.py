@@ -1,4 +1,8 @@
-"""Swagger UI and ReDoc, served from here, so that they work offline and tell no one else."""
+"""The OpenAPI document with Swagger UI and ReDoc.
+
+The pages load nothing from elsewhere: they work offline and tell no one who reads them. Their
+addresses are relative, since a stage may precede them.
+"""
 
 import json
 from functools import cache
@@ -6,53 +10,23 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import Response
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse
 
 from mini_agent.errors import RouteNotFound
 
-TITLE = "Mini Agent Platform"
-OPENAPI = Path(__file__).with_name("openapi.json")
+HERE = Path(__file__).parent
+OPENAPI = HERE / "openapi.json"
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "redoc.standalone.js": "text/javascript",
 }
-_SAFE = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
 }
-_NO_ICON = "data:,"
-
-
-def swagger() -> Response:
-    """Return the Swagger UI page; its addresses are relative, so that a stage may precede them."""
-    return _page(
-        get_swagger_ui_html(
-            title=TITLE,
-            openapi_url="openapi.json",
-            swagger_js_url="docs/swagger-ui-bundle.js",
-            swagger_css_url="docs/swagger-ui.css",
-            swagger_favicon_url=_NO_ICON,
-            swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
-        )
-    )
-
-
-def redoc() -> Response:
-    """Return the ReDoc page."""
-    return _page(
-        get_redoc_html(
-            title=TITLE,
-            openapi_url="openapi.json",
-            redoc_js_url="docs/redoc.standalone.js",
-            redoc_favicon_url=_NO_ICON,
-            with_google_fonts=False,
-        )
-    )
 
 
 @cache
@@ -66,19 +40,19 @@ def minify(document: bytes) -> bytes:
     return json.dumps(json.loads(document), ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def page(name: str) -> Response:
+    """Return the page `swagger` or `redoc`."""
+    content = (HERE / f"{name}.html").read_bytes()
+    return Response(content, media_type="text/html", headers=_SECURITY_HEADERS)
+
+
 def asset(name: str) -> Response:
     """Return a script or style sheet of the two pages; raises RouteNotFound for any other name."""
     if name not in ASSETS:
         raise RouteNotFound
-    package = find_spec("fastapi_offline")  # found, not imported: only its files are wanted
+    package = find_spec("fastapi_offline")  # not imported: only its files are needed
     if package is None or package.origin is None:
         raise RouteNotFound
     content = Path(package.origin).with_name("static").joinpath(name).read_bytes()
-    return Response(
-        content, media_type=ASSETS[name], headers=_SAFE | {"Cache-Control": "public, max-age=86400"}
-    )
-
-
-def _page(page: HTMLResponse) -> Response:
-    page.headers.update(_SAFE)
-    return page
+    headers = _SECURITY_HEADERS | {"Cache-Control": "public, max-age=86400"}
+    return Response(content, media_type=ASSETS[name], headers=headers)

@@ -35,7 +35,7 @@ SPARES = 100  # what warming up uses besides what is measured
 
 
 @dataclass(frozen=True)
-class Size:
+class BenchSize:
     """How much to measure.
 
     Requests, requests over HTTP, cold starts, executions, runs, turns beside a noisy tenant and
@@ -51,8 +51,8 @@ class Size:
     seconds: float
 
 
-FULL = Size(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300, turns=12, seconds=4)
-QUICK = Size(samples=10, http=10, rounds=1, rows=2_000, runs=10, turns=1, seconds=1)
+FULL = BenchSize(samples=1000, http=500, rounds=10, rows=1_000_000, runs=300, turns=12, seconds=4)
+QUICK = BenchSize(samples=10, http=10, rounds=1, rows=2_000, runs=10, turns=1, seconds=1)
 
 
 def main() -> None:
@@ -74,7 +74,7 @@ def main() -> None:
         _print("A long history", _history(running, size))
 
 
-def _endpoints(running: Stack, made: Data, size: Size) -> str:
+def _endpoints(running: Stack, made: Data, size: BenchSize) -> str:
     """Return one row an endpoint: over HTTP, its handler, the bare function."""
     titles = (
         *("endpoint", "HTTP p50 ms", "p99", "req/s of CPU"),
@@ -98,7 +98,7 @@ def _endpoints(running: Stack, made: Data, size: Size) -> str:
 
 
 def _row(
-    endpoint: Endpoint, running: Stack, made: Data, inside: dict[str, Any], size: Size
+    endpoint: Endpoint, running: Stack, made: Data, inside: dict[str, Any], size: BenchSize
 ) -> list[str]:
     ours, theirs, share = inside["handler"], inside["bare"], inside["share"]
     ratio = ours["p50"] / theirs["p50"]
@@ -124,7 +124,7 @@ def _three(summary: dict[str, float]) -> list[str]:
     return [f"{summary['p50']:.2f}", f"{summary['p99']:.2f}", per_cpu]
 
 
-def _cpu(running: Stack, made: Data, size: Size) -> str:
+def _cpu(running: Stack, made: Data, size: BenchSize) -> str:
     """Return what a mock run costs beside getting an agent, in one process and in turns."""
     _progress("processor time of a run")
     asked = {"data": asdict(made), "rounds": max(size.samples // 50, 1)}
@@ -136,7 +136,7 @@ def _cpu(running: Stack, made: Data, size: Size) -> str:
     return table(("ms of processor time a request", *PROCESSES), rows)
 
 
-def _floor(running: Stack, made: Data, size: Size) -> str:
+def _floor(running: Stack, made: Data, size: BenchSize) -> str:
     """Return one row for each layer around a handler that does nothing."""
     _progress("framework and observability")
     asked = {"data": asdict(made), "samples": size.samples}
@@ -154,7 +154,7 @@ def _floor(running: Stack, made: Data, size: Size) -> str:
     return table(("handler", "p50 µs", "p99", f"≤ {FRAMEWORK_MICROSECONDS}"), rows)
 
 
-def _cold(running: Stack, made: Data, size: Size) -> str:
+def _cold(running: Stack, made: Data, size: BenchSize) -> str:
     """Return one row a function: the medians of its starts."""
     _progress("cold starts")
     measured = cold.measure(running, made, size.rounds)
@@ -181,7 +181,7 @@ def _cold(running: Stack, made: Data, size: Size) -> str:
     return table(titles, rows)
 
 
-def _steps(running: Stack, made: Data, size: Size) -> str:
+def _steps(running: Stack, made: Data, size: BenchSize) -> str:
     """Return what the engine costs for each step, beside its two writes alone."""
     _progress("steps of a run")
     asked = {"data": asdict(made), "samples": max(size.samples // 20, 2)}
@@ -194,7 +194,7 @@ def _steps(running: Stack, made: Data, size: Size) -> str:
     return table((*titles, f"a run of {FEW} steps, ms"), [[*row, f"{few:.2f}"]])
 
 
-def _background(running: Stack, made: Data, size: Size) -> str:
+def _background(running: Stack, made: Data, size: BenchSize) -> str:
     """Return how many runs go through the background, and how long each takes."""
     _progress("runs in the background")
     told = background.measure(running, made, size.runs)
@@ -204,7 +204,7 @@ def _background(running: Stack, made: Data, size: Size) -> str:
     return table(titles, [[f"{size.runs} runs", *figures]])
 
 
-def _neighbours(running: Stack, size: Size) -> str:
+def _neighbours(running: Stack, size: BenchSize) -> str:
     """Return what a quiet tenant feels of one that sends ten times its limit."""
     _progress("a quiet tenant beside a noisy one")
     told = neighbours.measure(running, size.turns, size.seconds)
@@ -221,7 +221,7 @@ def _neighbours(running: Stack, size: Size) -> str:
     return table((*titles, "the noisy one sent", "of them 429"), rows)
 
 
-def _history(running: Stack, size: Size) -> str:
+def _history(running: Stack, size: BenchSize) -> str:
     """Return one row for each way to a page of a long history."""
     _progress(f"history: {size.rows:,} rows are made")
     history = data.fill_history(running, size.rows)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scripts.bench.endpoints import Endpoint, Exchange
 
 
-class Bare:
+class BareFunction:
     """Serves an endpoint's events as short as it can be done with these two servers."""
 
     def __init__(self, endpoint: Endpoint) -> None:

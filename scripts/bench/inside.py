@@ -28,7 +28,7 @@ from mini_agent.data import db, redis_client
 from mini_agent.executions import Execution
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
-from scripts.bench.bare import Bare
+from scripts.bench.bare import BareFunction
 from scripts.bench.cpu import Processors, difference
 from scripts.bench.data import Data, History
 from scripts.bench.endpoints import Case, Endpoint, endpoints
@@ -73,7 +73,7 @@ def measure_endpoints(
 def _measure(
     endpoint: Endpoint, handler: Handler, data: Data, samples: int, first: int
 ) -> Measured:
-    bare = Bare(endpoint)
+    bare = BareFunction(endpoint)
     watches = {
         "postgres": _Stopwatch(db, "read", "write", "call"),
         "redis": _Stopwatch(redis_client.client(), "execute_command"),
@@ -114,7 +114,7 @@ def measure_cpu(data: dict[str, Any], rounds: int) -> Measured:
 
 def _both(endpoint: Endpoint, handler: Handler, data: Data) -> dict[str, Prepare]:
     """Return an endpoint's handler and its bare function."""
-    bare = Bare(endpoint)
+    bare = BareFunction(endpoint)
 
     def ours(n: int) -> Callable[[], None]:
         return partial(_ask, handler, endpoint.case(n).event(endpoint.caller(data)))

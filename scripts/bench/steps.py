@@ -14,7 +14,7 @@ from functions.runs.definitions import ToolResult
 from functions.runs.engine.journal import Journal, StepOutcome, step_parameters
 from functions.runs.llm import credentials
 from functions.runs.llm.messages import ModelRequest, ModelResponse, ToolCall
-from functions.runs.models import RunIn
+from functions.runs.models import RunCreate
 from functions.runs.tools import invocation
 from mini_agent.data import queries
 from mini_agent.settings import settings
@@ -44,7 +44,7 @@ class Instant:
         return ModelResponse("Done", [], "stop", 1, 1)
 
 
-class Nobody:
+class NoApprovals:
     """No call needs an approval."""
 
     def wait(self, journal: Journal, number: int, call: ToolCall, seconds: int) -> NoReturn:
@@ -64,7 +64,7 @@ class Engine:
         self.queued: list[RunCaller] = []
         self._patches = ExitStack()
         for owner, name, instead in (
-            (background, "is_there", lambda: True),
+            (background, "is_available", lambda: True),
             (background, "start", self.queued.append),
             (invocation, "call", lambda *_: ToolResult(ok=True, content="It rains.")),
         ):
@@ -80,7 +80,7 @@ class Engine:
 
     def queue(self) -> RunCaller:
         """Return a new run."""
-        asked = RunIn(prompt="What is new?", model="gpt-4o", max_steps=100)
+        asked = RunCreate(prompt="What is new?", model="gpt-4o", max_steps=100)
         service.run(self.caller, self.agent, asked, in_background=True)
         return self.queued.pop()
 
@@ -90,7 +90,7 @@ class Engine:
 
         def work() -> None:
             with patch.object(credentials, "model", lambda *_: Instant(steps)):
-                over = service.work(run, "bench", Nobody())
+                over = service.work(run, "bench", NoApprovals())
             if over is None or over.steps != steps:
                 raise SystemExit(f"a run of {steps} steps ended otherwise: {over}")
 

@@ -2,12 +2,10 @@
 
 import functools
 import os
-import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from map_cli.main import app
-from tests.contract.conftest import ROOT, LocalStack, finish, start
+from tests.contract.conftest import ROOT, LocalStack, ctrl_c_enabled, finish, start
 from tests.contract.tenants import add_tenant
 from tests.contract.upstreams import Upstreams
 from tests.integration.web import Answers, Web
@@ -86,19 +84,6 @@ class Map:
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         kept: dict[str, Any] = _document(file.read_text())
         return kept
-
-
-@contextmanager
-def ctrl_c_enabled() -> Iterator[None]:
-    """Let new processes stop at SIGINT, even where this one was started to ignore it.
-
-    A child inherits an ignored signal (from nohup, or a shell's `&`), but not a handler.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _document(text: str) -> Any:

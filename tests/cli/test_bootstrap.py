@@ -53,7 +53,7 @@ def test_on_aws_the_function_is_found_by_its_stack(
 @pytest.mark.usefixtures("on_aws")
 @pytest.mark.parametrize("option", ["--stack-name", "--function"])
 def test_what_aws_refuses_is_told(nobody: Map, option: str) -> None:
-    assert "AWS refuses" in nobody("admin", "bootstrap", "me", option, "no-such", code=1).stderr
+    assert "AWS refused" in nobody("admin", "bootstrap", "me", option, "no-such", code=1).stderr
 
 
 def test_without_boto3_it_says_what_to_install(
@@ -67,7 +67,7 @@ def test_without_boto3_it_says_what_to_install(
 def test_where_nothing_runs_it_says_what_to_start(nobody: Map, tmp_path: Path) -> None:
     for text in ("", "http://127.0.0.1:9"):
         told = nobody("admin", "bootstrap", "me", "--local", "--data", str(tmp_path), code=4)
-        assert "start `make run`" in told.stderr
+        assert "`make run` uses" in told.stderr
         (tmp_path / "lambda-url").write_text(text or "http://127.0.0.1:9")
 
 

@@ -68,7 +68,7 @@ def test_an_agent_has_tools_by_name_and_id(user: Map) -> None:
     assert ([t["name"] for t in changed["tools"]], changed["role"]) == (["two"], "cook")
     assert user.json("agents", "update", "Ann", "--no-tools")["tools"] == []
     user("agents", "delete", "Ann")
-    assert "There are none" in user("agents", "list").stderr
+    assert "Nothing found" in user("agents", "list").stderr
 
 
 # ── Lists ───────────────────────────────────────────────────────────────────────────────────────
@@ -86,7 +86,7 @@ def test_a_list_has_a_page_or_all_pages(user: Map) -> None:
 
 
 def test_all_pages_are_one_document(user: Map, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("map_cli.client.LARGEST_PAGE", 2)
+    monkeypatch.setattr("map_cli.client.MAX_PAGE_SIZE", 2)
     for number in range(5):
         user("tools", "create", f"tool-{number}", "--description", "d")
     found = user.json("tools", "list", "--all")
@@ -189,7 +189,7 @@ def test_a_secret_is_set_from_stdin_and_told_nowhere(user: Map) -> None:
 
 def test_a_new_key_is_shown_once_and_works(user: Map) -> None:
     told = user("keys", "create", "Reports", "--scope", "tools:read", "--scope", "history:read")
-    assert "shown this once" in told.stderr
+    assert "shown only this once" in told.stderr
     [key] = [word for word in told.stdout.split() if word.startswith("map_live_") and word[9:]]
     assert key not in user("keys", "list").output
     [kept] = user.json("keys", "list", "--name", "Reports")["items"]
@@ -236,7 +236,7 @@ def operator(platform: Platform, nobody: Map) -> Map:
 def test_a_bootstrap_tells_its_key_once(platform: Platform, nobody: Map) -> None:
     told = nobody("admin", "bootstrap", "me", "--local", "--data", str(platform.stack.data))
     assert "map_live_" in told.stdout
-    assert "shown this once" in told.stderr
+    assert "shown only this once" in told.stderr
 
 
 def test_a_tenant_is_created_limited_suspended_and_deleted(operator: Map, tmp_path: Path) -> None:

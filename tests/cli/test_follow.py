@@ -164,7 +164,7 @@ def test_an_unknown_run_is_told_at_once(answering: SAY) -> None:
 def test_a_platform_that_stays_away_is_given_up(
     answering: SAY, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("map_cli.client.MOST_LOST", 1)
+    monkeypatch.setattr("map_cli.client.MAX_FAILURES", 1)
     answers = [stream(STARTED), unavailable(), unavailable()]
     told = answering(lambda _: answers.pop(0))("runs", "follow", RUN, code=4)
     assert told.stdout == "step 1: model\n"

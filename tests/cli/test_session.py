@@ -86,10 +86,10 @@ def test_a_broken_file_is_told_by_its_name(nobody: Map) -> None:
 
 
 def test_a_key_over_plain_http_is_warned_of(nobody: Map, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("map_cli.client.Client.ask", lambda *_, **__: None)
+    monkeypatch.setattr("map_cli.client.Client.call", lambda *_, **__: None)
     told = nobody("login", "--url", "http://platform.example.com", "--key", "k")
-    assert "no https" in told.stderr
+    assert "not https" in told.stderr
     assert not nobody("login", "--url", "http://localhost:1", "--key", "k").stderr
     assert (
-        "no https" in nobody("login", "--url", "http://localhost.example.com", "--key", "k").stderr
+        "not https" in nobody("login", "--url", "http://localhost.example.com", "--key", "k").stderr
     )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,19 @@ def processes() -> Iterator[tuple[int, int, str]]:
             continue  # it has just ended
         parent = stat.rpartition(")")[2].split()[1]
         yield int(folder.name), int(parent), command.replace(b"\0", b" ").decode(errors="replace")
+
+
+@contextmanager
+def ctrl_c_enabled() -> Iterator[None]:
+    """Let new processes stop at SIGINT, even where this one was started to ignore it.
+
+    A child inherits an ignored signal (from nohup, or a shell's `&`), but not a handler.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 StartStack = Callable[..., LocalStack]

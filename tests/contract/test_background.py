@@ -297,7 +297,7 @@ def test_a_run_waits_a_day_for_approval_over_a_restart_of_everything(platform: P
         platform.age(execution, 49 if case == "expired" else 24)
     platform.restart()
     assert platform.over(runs["expired"])["stop_reason"] == "approval_expired"
-    assert platform.sweep()["ended"] == 0
+    assert platform.sweep()["expired_runs"] == 0
     for case, decision in (("approved", "approve"), ("rejected", "reject")):
         path = f"/executions/{runs[case]}/approvals/2"
         for _ in range(2):

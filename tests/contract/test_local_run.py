@@ -18,7 +18,16 @@ import psycopg
 import pytest
 
 from local import backends
-from tests.contract.conftest import KEY_A, ROOT, LocalStack, StartStack, finish, processes, start
+from tests.contract.conftest import (
+    KEY_A,
+    ROOT,
+    LocalStack,
+    StartStack,
+    ctrl_c_enabled,
+    finish,
+    processes,
+    start,
+)
 from tests.waiting import PATIENCE_SECONDS, until
 
 
@@ -199,12 +208,10 @@ def test_quiet_prints_no_requests(start_stack: StartStack) -> None:
 
 
 def test_the_logs_of_all_functions_are_followed(local_stack: LocalStack) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "local.logs", "--data", str(local_stack.data)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as logs:
+    command = [sys.executable, "-m", "local.logs", "--data", str(local_stack.data)]
+    with ctrl_c_enabled():
+        logs = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with logs:
         assert logs.stdout
         assert re.match(r"\d\d:\d\d:\d\d MigrateFunction INFO ", logs.stdout.readline())
         logs.send_signal(signal.SIGINT)

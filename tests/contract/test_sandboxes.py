@@ -35,7 +35,9 @@ def with_one_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
             finally:
                 sandboxes.close()
 
-        asyncio.run(with_pool())
+        # asyncio.run would leave the thread without the event loop that handlers run on.
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            runner.run(with_pool())
 
     return run
 

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from tests.fakes import Behaviour, FakeOpenAI, call, say, status
 from tests.integration.web import Seen, Web, reply
-from tests.waiting import PATIENCE_SECONDS
 
 Step = tuple[str, int]
 """A case, and the number of a step of its run."""
@@ -91,7 +90,7 @@ class Upstreams:
         if step in self._to_hold:
             self._to_hold.discard(step)
             self.held.add(step)
-            self._release.wait(PATIENCE_SECONDS)
+            self._release.wait()
 
 
 def lambda_url(pid: int) -> str:

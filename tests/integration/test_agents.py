@@ -1,7 +1,6 @@
 """Agents, through the Lambda handler."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -15,6 +14,7 @@ from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.events import Answer
 from tests.integration.client import AGENT, RUN, Client, ids, refused_fields
+from tests.waiting import until
 
 
 def test_a_created_agent_is_told_with_its_tools_in_full_and_can_be_read_at_its_location(
@@ -233,13 +233,6 @@ def update(caller: Caller, agent_id: str, change: dict[str, Any]) -> Answer:
     return Client(caller)("PUT", f"/agents/{agent_id}", change)
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_of_two_updates_at_once_one_set_of_tools_stays_and_each_is_answered_with_its_own(
     client: Client,
     tenant: Caller,
@@ -266,7 +259,7 @@ def test_of_two_updates_at_once_one_set_of_tools_stays_and_each_is_answered_with
             )
             for chosen in sets
         ]
-        wait_until(both_wait)
+        until(both_wait)
         blocker.rollback()
         answers = [update.result(20) for update in updates]
     assert [answer.status for answer in answers] == [200, 200]

@@ -221,13 +221,13 @@ def admit_over_tls(host: str, port: int) -> dict[str, str]:
 def test_budgets_work_with_what_the_caches_user_may_do(
     cache_user: redis.Redis, redis_server: backends.Server, clean: None
 ) -> None:
-    asked = ("reserve", "a:1", 10, 20, "since", "maker", 5, 300, 1, 1, 1000, "")
+    asked = ("reserve", "a:1", 10, 20, "since", "rebuilder", 5, 300, 1, 1, 1000, "")
     steps: list[tuple[tuple[str | int, ...], list[int]]] = [
         (asked, [-1, 1]),
-        (("install", "maker", "since", 0, 100, 0, 0, "b:1", 7, 7, 50), [1]),
+        (("install", "rebuilder", "since", 0, 100, 0, 0, "b:1", 7, 7, 50), [1]),
         (asked, [1, 300]),
         (("settle", "a:1", 11, 5, 5), [1]),
-        (("forget",), [1]),
+        (("drop",), [1]),
     ]
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
         for told, answer in steps:
@@ -244,10 +244,10 @@ def test_the_limiter_and_the_sweep_work_with_what_the_caches_user_may_do(
     headers = admit_over_tls(HOST, redis_port)
     assert headers["X-RateLimit-Remaining"] == "99"
     with configured(redis_url=f"unix://{redis_server.socket}?username=map-api&password=x"):
-        uses = list(service._uses())
-        service._forget(uses)
+        uses = list(service._key_uses())
+        service._delete_from_redis(uses)
         assert [use.tenant_id for use in uses] == [uuid(1)]
-        assert list(service._uses()) == []
+        assert list(service._key_uses()) == []
     assert "map-api" in cache_user.acl_users()
 
 

@@ -3,41 +3,21 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from functions.executions import events
 from functions.executions.models import StepFinished, StepStarted
+from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.databases import configured
 from tests.events import Answer
 from tests.integration.client import Client
-from tests.integration.running import Engine, Model, Outside, Waiting, ask_for, say, scripted
-from tests.integration.test_run_loop import decide, queue
+from tests.integration.running import Runs, ask_for, say
 
 EVENT = re.compile(r"id: (\d+)\nevent: (\w+)\ndata: (.*)\n\n")
-
-
-@pytest.fixture
-def model() -> Model:
-    return Model(say())
-
-
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch, model: Model) -> Iterator[Engine]:
-    with scripted(monkeypatch, model, Outside()) as engine:
-        yield engine
-
-
-@pytest.fixture
-def agent(client: Client, admin: Connection) -> dict[str, Any]:
-    tool = client.tool("guarded")
-    admin.execute("update app.tools set requires_approval = true, endpoint = '{}'")
-    return client.agent(tool_ids=[tool["id"]])
 
 
 def look(client: Client, execution: object, last: int = 0) -> Answer:
@@ -55,18 +35,17 @@ def told(answer: Answer) -> list[tuple[int, str]]:
 
 
 def test_a_client_that_comes_back_sees_each_event_once_and_in_order(
-    client: Client, agent: dict[str, Any], engine: Engine, model: Model
+    client: Client, runs: Runs
 ) -> None:
-    model.script = [ask_for("guarded"), say("The answer")]
-    run = queue(client, agent, engine)
+    runs.model.script = [ask_for("guarded"), say("The answer")]
+    run = runs.queue()
     with configured(follow_seconds="0.1"):
         assert told(look(client, run.execution_id)) == []
-    with pytest.raises(Waiting):
-        engine.work(run)
+    runs.wait(run)
     seen = told(look(client, run.execution_id))
     assert seen == [(1, "step_started"), (2, "step_finished"), (3, "step_started")]
-    decide(client, run, "approve")
-    engine.work(run)
+    runs.decide(run, "approve")
+    runs.work(run)
     for _ in range(2):
         seen += told(look(client, run.execution_id, seen[-1][0]))
         if seen[-1][1] == "run_finished":
@@ -78,13 +57,9 @@ def test_a_client_that_comes_back_sees_each_event_once_and_in_order(
 
 
 def test_a_request_is_held_until_there_is_something_to_tell(
-    client: Client,
-    agent: dict[str, Any],
-    engine: Engine,
-    admin: Connection,
-    monkeypatch: pytest.MonkeyPatch,
+    client: Client, runs: Runs, admin: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = queue(client, agent, engine)
+    run = runs.queue()
     pauses = list[float]()
 
     def cancel_meanwhile(seconds: float) -> None:
@@ -101,12 +76,26 @@ def test_a_request_is_held_until_there_is_something_to_tell(
     assert pauses == [events.POLL_SECONDS[0]]
 
 
-def test_events_carry_what_the_run_and_its_steps_are_read_as(
-    client: Client, agent: dict[str, Any], engine: Engine, model: Model
+def test_a_step_that_the_end_of_its_run_interrupts_never_finishes(
+    client: Client, tenant: Caller, runs: Runs, admin: Connection
 ) -> None:
-    model.script = [say("One\u2028line")]
-    run = queue(client, agent, engine)
-    engine.work(run)
+    run = runs.queue()
+    admin.execute(
+        "insert into app.execution_steps (tenant_id, execution_id, number, kind, status, attempt)"
+        " values (%s, %s, 1, 'model', 'running', 1)",
+        (tenant.tenant_id, run.execution_id),
+    )
+    admin.execute("update app.executions set steps = 1 where id = %s", (run.execution_id,))
+    assert client("POST", f"/executions/{run.execution_id}/cancel").status == 200
+    [step] = client("GET", f"/executions/{run.execution_id}/steps").json["items"]
+    assert step["status"] == "interrupted"
+    assert told(look(client, run.execution_id)) == [(1, "step_started"), (3, "run_finished")]
+
+
+def test_events_carry_what_the_run_and_its_steps_are_read_as(client: Client, runs: Runs) -> None:
+    runs.model.script = [say("One\u2028line")]
+    run = runs.queue()
+    runs.work(run)
     answer = look(client, run.execution_id)
     assert answer.text.isascii()  # some clients end a line at U+2028
     started, finished, end = [json.loads(data) for _, _, data in EVENT.findall(answer.text)]

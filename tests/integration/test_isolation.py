@@ -26,7 +26,7 @@ NAMES_NOTHING = {
     "Idempotency-Key",  # a header: test_idempotency.py
 }
 OPERATORS = "/api/v1/admin/"
-"""No tenant's: test_admin.py."""
+"""No tenant's: test_admin_access.py."""
 OF_ONE_REQUEST = {"x-request-id", "x-ratelimit-remaining", "ratelimit"}
 TABLES = (
     *("tools", "agents", "agent_tools", "executions", "execution_steps", "secrets", "api_keys"),

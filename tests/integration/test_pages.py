@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from functions.agents.models import AgentQuery
-from functions.audit.models import AuditQuery
 from functions.executions.models import HistoryQuery
 from functions.tools.models import ToolQuery
 from mini_agent.http import pagination
+from mini_agent.identity.audit import AuditQuery
 from mini_agent.identity.callers import Caller
 from tests.conftest import Connection
 from tests.integration.client import Client, ids, refused_fields

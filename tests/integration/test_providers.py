@@ -104,7 +104,7 @@ def start(
             "bedrock": {"region": "eu-west-1", "endpoint_url": fake.url},
         }[request.param]
         entry = CatalogueModel(request.param, "some-model", 8000, Price(Decimal(1), Decimal(2)))
-        return Provider(request.param, fake, providers.model(entry, credentials))
+        return Provider(request.param, fake, providers.ProviderModel(entry, credentials))
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "canary-key-id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret-key")

@@ -105,9 +105,9 @@ def test_what_is_sealed_opens_for_no_other_tenant_name_or_key_and_in_no_other_fo
         (tenant, "search", text[:5]),
         (tenant, "search", b""),
     ):
-        with pytest.raises(encryption.DecryptionFailed):
+        with pytest.raises(encryption.DecryptionError):
             encryption.decrypt(*moved)
-    with configured(secrets_key=local_key()), pytest.raises(encryption.DecryptionFailed):
+    with configured(secrets_key=local_key()), pytest.raises(encryption.DecryptionError):
         encryption.decrypt(tenant, "search", text)
     assert encryption.decrypt(tenant, "search", text) == VALUE
 

@@ -145,7 +145,7 @@ def use_runs(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch)
         refused = client("POST", f"/agents/{agent['id']}/run", RUN, {"Prefer": "respond-async"})
         assert refused.status == 503
     with configured(database_user="map_sweeper"):
-        assert sweep({}, Context())["noted"] == 1
+        assert sweep({}, Context())["recorded_key_uses"] == 1
 
 
 def use_limits(client: Client, admin: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

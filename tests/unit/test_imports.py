@@ -1,5 +1,7 @@
 """What a function's imports do and do not do, and the files that its layer has."""
 
+import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -89,3 +91,60 @@ def test_making_the_limiters_client_and_script_connects_to_nothing(
         )
     for cached in caches:
         cached.cache_clear()
+
+
+def is_deferred(node: ast.AST) -> bool:
+    """Tell whether a statement's body does not run as its module loads."""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def imports_of(file: Path) -> set[str]:
+    """Return the modules that a file imports as it loads."""
+    found: set[str] = set()
+    deferred: set[ast.AST] = set()
+    for node in ast.walk(ast.parse(file.read_text())):  # parents come before their children
+        if is_deferred(node):
+            deferred |= {*ast.walk(node)}
+        elif node in deferred:
+            continue
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def modules() -> dict[str, set[str]]:
+    """Return our modules, each with those of ours that it imports."""
+    files = {
+        ".".join(file.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): file
+        for base, folder in (
+            *((ROOT, name) for name in ("functions", "local", "scripts")),
+            (ROOT / "cli", "map_cli"),
+            (ROOT / "layers/shared", "mini_agent"),
+        )
+        for file in (base / folder).rglob("*.py")
+    }
+    return {name: (imports_of(file) & files.keys()) - {name} for name, file in files.items()}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    sorter = graphlib.TopologicalSorter(modules())
+    sorter.prepare()  # raises CycleError, which names the circle
+
+
+def test_what_is_deployed_imports_nothing_that_is_for_this_machine() -> None:
+    known = modules()
+    assert {"functions.runs.app", "local.gateway", "map_cli.main", "scripts.demo"} <= known.keys()
+    allowed = {
+        "mini_agent": {"mini_agent"},
+        "functions": {"functions", "mini_agent"},
+        "map_cli": {"map_cli"},
+        "local": {"local"},
+    }
+    for name, imported in known.items():
+        package = name.partition(".")[0]
+        used = {other.partition(".")[0] for other in imported}
+        assert used <= allowed.get(package, used), name

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from functions.system import docs
 from mini_agent import executions
-from mini_agent.identity import api_keys
+from mini_agent.identity import api_keys, audit
 from scripts import openapi
 
 DOCUMENT = json.loads(openapi.TARGET.read_text())
@@ -165,6 +165,10 @@ def test_the_document_is_small() -> None:
     assert len(docs.minify(openapi.TARGET.read_bytes())) < 200_000
 
 
+def references(node: object) -> set[str]:
+    return openapi.references(node, DOCUMENT)
+
+
 def conforms(schema: dict[str, Any], value: object) -> bool:
     """Tell whether a value is valid against a schema of the document."""
     checked = {**schema, "components": DOCUMENT["components"]}
@@ -187,6 +191,23 @@ def test_every_example_of_an_answer_is_valid() -> None:
                 assert conforms(content["schema"], example["value"]), f"{name} {status}"
 
 
+def test_the_stream_has_a_schema_for_each_event_and_shows_two() -> None:
+    stream = DOCUMENT["paths"]["/api/v1/executions/{execution_id}/events"]["get"]
+    content = stream["responses"]["200"]["content"]["text/event-stream"]
+    assert references(content) >= {"StepStartedEvent", "StepFinishedEvent", "RunFinishedEvent"}
+    [_, *shown] = content["example"].strip().split("\n\n")
+    assert len(shown) == 2
+    for lines in shown:
+        event = dict(line.split(": ", 1) for line in lines.splitlines())
+        decoded = {
+            "id": int(event["id"]),
+            "event": event["event"],
+            "data": json.loads(event["data"]),
+        }
+        assert conforms(content["schema"]["contentSchema"], decoded)
+        assert not conforms(content["schema"]["contentSchema"], decoded | {"data": {}})
+
+
 def test_a_total_is_optional_and_has_no_default() -> None:
     pages = [schema for name, schema in SCHEMAS.items() if name.endswith("Page")]
     assert len(pages) == 8
@@ -197,11 +218,11 @@ def test_a_total_is_optional_and_has_no_default() -> None:
 
 def test_what_may_grow_is_a_plain_string_in_what_clients_read() -> None:
     """A generated client would fail on a value that its enum lacks."""
-    read = openapi.references([operation["responses"] for _, operation in operations()], DOCUMENT)
+    read = references([operation["responses"] for _, operation in operations()])
     assert [name for name in read if '"enum"' in json.dumps(SCHEMAS[name])] == []
     assert "`waiting_approval`" in SCHEMAS["Execution"]["properties"]["status"]["description"]
     for model, field in (
-        ("RunIn", "model"),
+        ("RunCreate", "model"),
         ("ApiKeyCreate", "scopes"),
         ("TenantKeyCreate", "scopes"),
     ):
@@ -232,9 +253,9 @@ def test_every_post_takes_an_idempotency_key_and_no_other_operation_does() -> No
 
 def models() -> list[type[BaseModel]]:
     """Return the rooms' models that show examples."""
-    rooms = {app.partition(".")[0] for app in openapi.APPS}
+    rooms = [path.parent.name for path in (openapi.ROOT / "functions").glob("*/models.py")]
     modules = [importlib.import_module(f"functions.{room}.models") for room in rooms]
-    modules += [api_keys, executions]
+    modules += [api_keys, audit, executions]
     found = {
         thing
         for module in modules
@@ -269,7 +290,7 @@ def test_every_body_and_every_answer_of_an_endpoint_has_an_example() -> None:
         "ToolUpdate",
         "AgentCreate",
         "AgentUpdate",
-        "RunIn",
+        "RunCreate",
         "SecretValue",
         "ApprovalDecision",
         "ApiKeyCreate",

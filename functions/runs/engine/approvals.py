@@ -21,7 +21,7 @@ class RunHandedOver(Exception):
     """The run is queued and continues in the background."""
 
 
-class HandOverToBackground:
+class BackgroundHandOver:
     """Approvals of a run whose caller waits: it must continue in the background."""
 
     def __init__(self, limits: RunLimits) -> None:

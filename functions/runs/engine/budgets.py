@@ -1,7 +1,7 @@
 """A tenant's budgets: a model call reserves the most that it may use, until its usage is known.
 
 The ledger is in Postgres, in the steps of runs; Redis decides by a copy, in one script. Why that is
-exact, whatever is lost when: `docs/decisions/0020-budgets.md`.
+exact, whatever is lost when: `docs/decisions/0017-budgets.md`.
 """
 
 import json
@@ -77,7 +77,7 @@ def usage_bound(price: Price | None, request: ModelRequest, output_tokens: int) 
         return UsageBound(output_tokens=output_tokens)
     parts: list[object] = [request.instructions, request.prompt, *map(asdict, request.tools)]
     for turn in request.turns:
-        parts.append(turn.answer.state)
+        parts.append(turn.response.state)
         parts += [[r.call.id, r.call.name, r.content] for r in turn.results]
     input_tokens = sum(len(_json(part)) for part in parts) + PART_TOKENS * len(parts)
     if request.tools:
@@ -200,7 +200,7 @@ def _rebuild_ledger(caller: Caller | RunCaller, rebuilder: str) -> TenantBudgets
 
 def _run_script(tenant_id: UUID, *arguments: str | int) -> list[int]:
     key = f"budget:{{{tenant_id}}}"
-    answer: list[int] = redis_client.run_script("budget", [key, f"{key}:open"], arguments)
+    answer: list[int] = redis_client.run_script("budget", [key, f"{key}:calls"], arguments)
     return answer
 
 

@@ -2,7 +2,7 @@
 
 The journal alone says how far a run is. Whoever claims a run reads it and continues behind the last
 finished step. The attempt number fences: once another attempt has claimed the run, or it was
-cancelled, no step begins any more (`docs/decisions/0016-a-runs-journal.md`).
+cancelled, no step begins any more (`docs/decisions/0013-a-runs-journal.md`).
 """
 
 import json

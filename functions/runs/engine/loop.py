@@ -1,7 +1,7 @@
 """The run loop: a model's response, the tool calls that it asks for, its next response, and so on.
 
 The same loop serves a caller who waits and the background. It may start anew at any point: it reads
-finished steps from the journal and does not repeat them (`docs/decisions/0016-a-runs-journal.md`).
+finished steps from the journal and does not repeat them (`docs/decisions/0013-a-runs-journal.md`).
 """
 
 import time

@@ -29,11 +29,10 @@ def model(
     key = tenant_secrets.load(caller, [own_key]).get(own_key) if own_key else None
     found = {"api_key": key} if key else platform().get(entry.provider)
     if found is None:
-        names = [tool.name for tool in agent.tools]
-        return MockModel(agent.id, agent.name, agent.role, names, name)
+        return MockModel(agent, name)
     from functions.runs.llm import providers  # noqa: PLC0415 - slow to load; the mock needs none
 
-    return providers.model(entry, found)
+    return providers.ProviderModel(entry, found)
 
 
 def own_key(name: str) -> str | None:

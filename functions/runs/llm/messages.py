@@ -1,4 +1,4 @@
-"""What passes between the run loop and a model, whoever the provider is."""
+"""What the run loop and a model exchange, the same for every provider."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -14,27 +14,27 @@ FinishReason = Literal["stop", "tool_calls", "length", "refusal"]
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as a model is told of it."""
+    """A tool as a model sees it."""
 
     name: str
     description: str
     parameters: dict[str, Any] | None
-    """A JSON Schema of an object; None for a tool that takes nothing in particular."""
+    """A JSON Schema of an object; None if the tool declares no parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call that a model asks for; `name` is whatever it wrote, `id` the provider's."""
+    """A tool call that a model asks for: `name` as the model wrote it, `id` from the provider."""
 
     id: str
     name: str
     arguments: dict[str, Any] | str
-    """Text where the model wrote no JSON object."""
+    """A string if the model wrote no JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
-    """What a model said: text, tool calls, or both."""
+    """A model's response: text, tool calls, or both."""
 
     text: str
     calls: list[ToolCall]
@@ -42,12 +42,12 @@ class ModelResponse:
     input_tokens: int
     output_tokens: int
     state: dict[str, Any] = field(default_factory=dict)
-    """The answer as the provider gave it, JSON throughout: the next turn hands it back."""
+    """The provider's own form of the response, as JSON; the next request sends it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolReturn:
-    """What became of a tool call, as the model is told."""
+    """The result of a tool call, as the model reads it."""
 
     call: ToolCall
     content: str
@@ -55,15 +55,15 @@ class ToolReturn:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """An answer with tool calls, and the result of each."""
+    """A response with tool calls, and the result of each."""
 
-    answer: ModelResponse
+    response: ModelResponse
     results: list[ToolReturn]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """All that a model is given for its next answer."""
+    """Everything that a model needs for its next response."""
 
     instructions: str
     prompt: str
@@ -72,7 +72,7 @@ class ModelRequest:
 
 
 class ProviderError(Exception):
-    """A model did not answer; `message` for people.
+    """A model did not answer; `message` is for people.
 
     Nothing of the provider's own text is in it: that may repeat the prompt or a key.
     """
@@ -84,14 +84,14 @@ class ProviderError(Exception):
 
 
 class Model(Protocol):
-    """A model of some provider, ready to be asked."""
+    """A model with its provider's credentials."""
 
     @property
     def price(self) -> Price | None:
         """What its tokens cost; None for a model that is free."""
 
-    def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
-        """Return its next answer of at most so many tokens, within so many seconds.
+    def ask(self, request: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
+        """Return the next response, of at most so many tokens and within so many seconds.
 
         Raises ProviderError.
         """

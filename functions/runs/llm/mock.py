@@ -1,35 +1,32 @@
-"""The model that answers where no provider is configured: deterministic, at once and for free."""
+"""The model that answers where no provider is configured: deterministic, immediate and free."""
 
 import hashlib
-from uuid import UUID
 
+from functions.runs.definitions import AgentDefinition
 from functions.runs.llm.messages import ModelRequest, ModelResponse
 
-EXCERPT = 200  # characters of the prompt that the mock repeats
+EXCERPT_CHARACTERS = 200
 
 
 class MockModel:
-    """A model that calls no tool and gives the same agent, prompt and model the same text."""
+    """Calls no tool; the same agent, prompt and model get the same text."""
 
     price = None
 
-    def __init__(
-        self, agent_id: UUID, name: str, role: str, tool_names: list[str], model: str
-    ) -> None:
-        self._agent = str(agent_id), name, role
-        self._tools = ", ".join(tool_names) or "none"
-        self._model = model
+    def __init__(self, agent: AgentDefinition, model: str) -> None:
+        self._agent, self._model = agent, model
 
-    def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
-        """Answer at once."""
+    def ask(self, request: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
+        """Return the response at once, whatever the limits."""
         del max_tokens, seconds
-        prompt = conversation.prompt
-        asked = "\n".join([*self._agent, self._tools, prompt, self._model])
-        fingerprint = hashlib.sha256(asked.encode()).hexdigest()[:12]
-        excerpt = prompt if len(prompt) <= EXCERPT else prompt[:EXCERPT] + "…"
-        _, name, role = self._agent
+        agent, prompt = self._agent, request.prompt
+        tools = ", ".join(tool.name for tool in agent.tools) or "none"
+        inputs = "\n".join([str(agent.id), agent.name, agent.role, tools, prompt, self._model])
+        fingerprint = hashlib.sha256(inputs.encode()).hexdigest()[:12]
+        if len(prompt) > EXCERPT_CHARACTERS:
+            prompt = prompt[:EXCERPT_CHARACTERS] + "…"
         text = (
-            f"[Mock Response] Agent '{name}' (role: {role}) would answer with {self._model}: "
-            f"“{excerpt}” (tools: {self._tools}; answer {fingerprint})"
+            f"[Mock Response] Agent '{agent.name}' (role: {agent.role}) would answer with"
+            f" {self._model}: “{prompt}” (tools: {tools}; answer {fingerprint})"
         )
         return ModelResponse(text, [], "stop", input_tokens=0, output_tokens=0)

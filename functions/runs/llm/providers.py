@@ -1,8 +1,9 @@
-"""Models of OpenAI (and what speaks its language), Anthropic and Amazon Bedrock.
+"""Models of OpenAI (and compatible providers), Anthropic and Amazon Bedrock.
 
-Pydantic AI words the requests and reads the answers, through each provider's own client. Here is
-what a run needs besides: at most three attempts, a deadline that holds, a largest answer, tool
-names that providers accept, and errors that repeat nothing of what a provider said.
+Pydantic AI translates requests and responses, over each provider's own client. This module adds
+what a run relies on: at most three attempts, one deadline, a largest response, tool names that
+providers accept, and errors that repeat nothing a provider said
+(`docs/decisions/0012-model-providers.md`).
 """
 
 import asyncio
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from functions.runs.llm.catalogue import CatalogueModel
 from functions.runs.llm.messages import (
     FinishReason,
-    Model,
     ModelRequest,
     ModelResponse,
     ProviderError,
@@ -30,109 +30,102 @@ from functions.runs.llm.messages import (
 )
 from mini_agent.telemetry import logger
 
-# The providers' packages take seconds to load: everything of theirs is imported at first use.
+# The providers' packages take seconds to load, so they are imported at first use.
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelMessage, ToolCallPart
     from pydantic_ai.messages import ModelResponse as ProviderResponse
     from pydantic_ai.models import Model as Client
 
-ATTEMPTS = 3
-MOST_BYTES = 8 * 1024 * 1024
+MAX_ATTEMPTS = 3
+MAX_BYTES = 8 * 1024 * 1024
 CONNECT_SECONDS = 5
 GRACE_SECONDS = 0.5
-"""For the loop's thread to report its own timeout, before the caller goes without it."""
+"""How long the caller waits beyond the deadline for the event loop to report the timeout."""
 
 OPENAI = "https://api.openai.com/v1"
 ANTHROPIC = "https://api.anthropic.com"
 
 MESSAGES: Mapping[ProviderErrorReason, str] = {
-    "rate_limited": "The model's provider takes no more requests for now.",
+    "rate_limited": "The model's provider accepts no more requests for now.",
     "provider_unavailable": "The model's provider is not available.",
     "timeout": "The model did not answer in time.",
     "credentials_refused": "The model's provider refused the credentials.",
-    "bad_answer": "The model's provider gave an answer that makes no sense.",
-    "output_too_large": "The model's answer was too large.",
+    "bad_answer": "The model's provider sent a response that cannot be read.",
+    "output_too_large": "The model's response was too large.",
     "request_refused": "The model's provider refused the request.",
 }
 FINISHES: Mapping[str | None, FinishReason] = {"length": "length", "content_filter": "refusal"}
 
 
-def model(entry: CatalogueModel, credentials: Mapping[str, Any] | None) -> Model:
-    """Return a model of the catalogue.
-
-    `credentials` holds `api_key` and perhaps `base_url`; for Bedrock `region` and perhaps
-    `endpoint_url`, where the AWS credentials are the process's own.
-    """
-    return ProviderModel(entry, credentials or {})
-
-
 class ProviderModel:
-    """A model that is asked for one answer at a time."""
+    """A model of the catalogue, with its provider's credentials."""
 
     def __init__(self, entry: CatalogueModel, credentials: Mapping[str, Any]) -> None:
+        """`credentials` has `api_key` and perhaps `base_url`.
+
+        For Bedrock it has `region` and perhaps `endpoint_url`, and requests are signed with the
+        AWS credentials of the process.
+        """
         self._entry, self._credentials = entry, credentials
         self.price = entry.price
 
-    def ask(self, conversation: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
-        """Return the next answer; raises ProviderError."""
+    def ask(self, request: ModelRequest, *, max_tokens: int, seconds: float) -> ModelResponse:
+        """Return the next response; raises ProviderError."""
         deadline = time.monotonic() + seconds
-        asked = asyncio.run_coroutine_threadsafe(
-            self._ask(conversation, max_tokens, deadline), _loop()
+        future = asyncio.run_coroutine_threadsafe(
+            self._response_or_error(request, max_tokens, deadline), _event_loop()
         )
         try:
-            outcome = asked.result(max(0, deadline - time.monotonic()) + GRACE_SECONDS)
+            outcome = future.result(max(0, deadline - time.monotonic()) + GRACE_SECONDS)
         except TimeoutError as error:
-            asked.cancel()
+            future.cancel()
             outcome = error
         if isinstance(outcome, ModelResponse):
             return outcome
-        # Raised here and not where it was caught: an error's context would carry the provider's.
+        # Raised outside of any `except`: its context would hold the provider's error.
         reason = _reason(outcome)
         logger.warning(
             "a model did not answer", extra={"reason": reason, "cause": type(outcome).__name__}
         )
         raise ProviderError(reason, MESSAGES[reason])
 
-    async def _ask(
-        self, conversation: ModelRequest, max_tokens: int, deadline: float
+    async def _response_or_error(
+        self, request: ModelRequest, max_tokens: int, deadline: float
     ) -> ModelResponse | BaseException:
-        """Return the answer, or what went wrong."""
         try:
             # One deadline for everything, attempts and pauses between them included.
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._request(conversation, max_tokens, deadline)
-        except (Exception, _TooLarge) as error:  # noqa: BLE001 - an answer may break anything
+                return await self._send(request, max_tokens, deadline)
+        except (Exception, _ResponseTooLarge) as error:  # noqa: BLE001 - see _reason
             return error
 
-    async def _request(
-        self, conversation: ModelRequest, max_tokens: int, deadline: float
-    ) -> ModelResponse:
+    async def _send(self, request: ModelRequest, max_tokens: int, deadline: float) -> ModelResponse:
         from pydantic_ai.direct import model_request  # noqa: PLC0415
         from pydantic_ai.models import ModelRequestParameters  # noqa: PLC0415
         from pydantic_ai.tools import ToolDefinition  # noqa: PLC0415
 
-        names = wire_names(conversation.tools)
+        names = wire_names(request.tools)
         tools = [
             ToolDefinition(
                 name=names[tool.name],
                 description=tool.description,
                 parameters_json_schema=tool.parameters or {"type": "object", "properties": {}},
-                strict=False,  # the schema goes out as it is
+                strict=False,  # send the schema unchanged
             )
-            for tool in conversation.tools
+            for tool in request.tools
         ]
         async with self._client(deadline) as client:
             response = await model_request(
                 client,
-                _messages(conversation, names),
+                _messages(request, names),
                 model_settings={"max_tokens": max_tokens},
                 model_request_parameters=ModelRequestParameters(function_tools=tools),
             )
-        return _answer(response, {wire: name for name, wire in names.items()})
+        return _parse(response, {wire: name for name, wire in names.items()})
 
     @asynccontextmanager
     async def _client(self, deadline: float) -> "AsyncIterator[Client]":
-        _hush()
+        _quiet_loggers()
         match self._entry.provider:
             case "openai":
                 async with self._openai(deadline) as client:
@@ -152,9 +145,9 @@ class ProviderModel:
         async with AsyncOpenAI(
             api_key=self._credentials["api_key"],
             base_url=self._credentials.get("base_url") or OPENAI,
-            max_retries=ATTEMPTS - 1,
+            max_retries=MAX_ATTEMPTS - 1,
             timeout=deadline - time.monotonic(),
-            http_client=_http(deadline),
+            http_client=_http_client(deadline),
         ) as client:
             yield OpenAIChatModel(self._entry.id, provider=OpenAIProvider(openai_client=client))
 
@@ -167,9 +160,9 @@ class ProviderModel:
         async with AsyncAnthropic(
             api_key=self._credentials["api_key"],
             base_url=self._credentials.get("base_url") or ANTHROPIC,
-            max_retries=ATTEMPTS - 1,
+            max_retries=MAX_ATTEMPTS - 1,
             timeout=deadline - time.monotonic(),
-            http_client=_http(deadline),
+            http_client=_http_client(deadline),
         ) as client:
             provider = AnthropicProvider(anthropic_client=client)
             yield AnthropicModel(self._entry.id, provider=provider)
@@ -184,18 +177,20 @@ class ProviderModel:
             "bedrock-runtime",
             region_name=self._credentials.get("region"),
             endpoint_url=self._credentials.get("endpoint_url"),
-            config=Config(retries={"total_max_attempts": ATTEMPTS, "mode": "standard"}),
+            config=Config(retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"}),
         )
-        client.meta.events.register("before-send.bedrock-runtime.Converse", _Sender(deadline))
+        client.meta.events.register(
+            "before-send.bedrock-runtime.Converse", _BotocoreSender(deadline)
+        )
         return BedrockConverseModel(self._entry.id, provider=BedrockProvider(bedrock_client=client))
 
 
 @cache
-def _loop() -> asyncio.AbstractEventLoop:
+def _event_loop() -> asyncio.AbstractEventLoop:
     """Return the process's event loop for models.
 
-    In a thread of its own: the caller's has a loop that is running. And nobody has to wait for a
-    thread that hangs, in a name's resolution or in botocore.
+    It runs in a thread of its own, since the caller's thread runs a loop already, and since a
+    caller can leave a thread that hangs in name resolution or in botocore.
     """
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="models", daemon=True).start()
@@ -203,33 +198,33 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 @cache
-def _hush() -> None:
-    """Keep the clients' loggers from saying more than warnings: prompts and keys are in it."""
+def _quiet_loggers() -> None:
+    """Let the clients' loggers write warnings only: their debug lines hold prompts and keys."""
     for name in ("anthropic", "botocore", "httpcore2", "httpx2", "openai", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 # ── Bounds ──────────────────────────────────────────────────────────────────────────────────────
-class _TooLarge(BaseException):
-    """An answer is larger than MOST_BYTES.
+class _ResponseTooLarge(BaseException):
+    """A response is larger than MAX_BYTES.
 
-    No Exception, since the clients try again after any.
+    Not an Exception: after any of those the clients try again.
     """
 
 
 @cache
 def _tls() -> Any:
-    """Return what checks certificates: 35 ms to make, so made once."""
+    """Return the context that checks certificates; it takes 35 ms to create."""
     import httpx2  # noqa: PLC0415
 
     return httpx2.create_ssl_context()
 
 
-def _http(deadline: float) -> Any:
-    """Return an HTTP client that reads so much only and does not wait for what comes too late."""
+def _http_client(deadline: float) -> Any:
+    """Return a client that reads MAX_BYTES at most and makes no attempt after the deadline."""
     import httpx2  # noqa: PLC0415
 
-    class Capped(httpx2.AsyncByteStream):
+    class CappedStream(httpx2.AsyncByteStream):
         def __init__(self, stream: Any) -> None:
             self._stream = stream
 
@@ -237,36 +232,36 @@ def _http(deadline: float) -> Any:
             size = 0
             async for chunk in self._stream:
                 size += len(chunk)
-                if size > MOST_BYTES:
-                    raise _TooLarge
+                if size > MAX_BYTES:
+                    raise _ResponseTooLarge
                 yield chunk
 
         async def aclose(self) -> None:
             await self._stream.aclose()
 
-    async def bound(response: httpx2.Response) -> None:
-        response.stream = Capped(response.stream)
-        # Unasked for, and a way to send far more than MOST_BYTES.
+    async def limit(response: httpx2.Response) -> None:
+        response.stream = CappedStream(response.stream)
+        # Not asked for, and decompressed it could be far more than MAX_BYTES.
         response.headers.pop("Content-Encoding", None)
-        if _seconds(response.headers.get("Retry-After")) > deadline - time.monotonic():
-            response.headers["X-Should-Retry"] = "false"  # both clients obey it
+        if _retry_seconds(response.headers.get("Retry-After")) > deadline - time.monotonic():
+            response.headers["X-Should-Retry"] = "false"  # which both clients obey
 
     return httpx2.AsyncClient(
         verify=_tls(),
         headers={"Accept-Encoding": "identity"},
-        event_hooks={"response": [bound]},
+        event_hooks={"response": [limit]},
     )
 
 
-def _seconds(retry_after: str | None) -> float:
+def _retry_seconds(retry_after: str | None) -> float:
     try:
         return float(retry_after or 0)
     except ValueError:
-        return 0  # a date; the deadline holds all the same
+        return 0  # a date; the deadline holds anyway
 
 
-class _Sender:
-    """Sends botocore's requests: nothing after the deadline, and it reads so much only."""
+class _BotocoreSender:
+    """Sends botocore's requests: none after the deadline, and it reads MAX_BYTES at most."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -276,34 +271,34 @@ class _Sender:
         from botocore.httpsession import URLLib3Session  # noqa: PLC0415
         from urllib3 import HTTPResponse  # noqa: PLC0415
 
-        left = self._left()
+        left = self._seconds_left()
         timeout: Any = (min(left, CONNECT_SECONDS), left)
         session = URLLib3Session(timeout=timeout)
-        request.stream_output = True  # or the session would read it all
+        request.stream_output = True  # or the session would read everything
         response: Any = session.send(request)
         body = bytearray()
         try:
             while chunk := response.raw.read1(65_536):
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    raise _TooLarge
-                self._left()
+                if len(body) > MAX_BYTES:
+                    raise _ResponseTooLarge
+                self._seconds_left()
         finally:
             response.raw.close()
             session.close()
         read: Any = HTTPResponse(BytesIO(body), preload_content=False)
         return AWSResponse(response.url, response.status_code, response.headers, read)
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
 
-# ── What goes out ───────────────────────────────────────────────────────────────────────────────
+# ── Requests ────────────────────────────────────────────────────────────────────────────────────
 def wire_names(tools: list[ToolSpec]) -> dict[str, str]:
-    """Return what providers call each tool: its name, or one like it of characters they accept."""
+    """Return the name that providers get for each tool: similar, of characters they accept."""
     names = {tool.name: tool.name for tool in tools if _acceptable(tool.name) == tool.name}
     taken = set(names)
     for number, tool in enumerate(tools):
@@ -320,34 +315,29 @@ def _acceptable(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "_"
 
 
-def _messages(conversation: ModelRequest, names: Mapping[str, str]) -> "list[ModelMessage]":
-    from pydantic_ai.messages import (  # noqa: PLC0415
-        ModelMessagesTypeAdapter,
-        ModelRequest,
-        ToolReturnPart,
-        UserPromptPart,
-    )
+def _messages(request: ModelRequest, names: Mapping[str, str]) -> "list[ModelMessage]":
+    from pydantic_ai import messages as wire  # noqa: PLC0415
 
-    instructions = conversation.instructions
+    instructions = request.instructions
     messages: list[ModelMessage] = [
-        ModelRequest([UserPromptPart(conversation.prompt)], instructions=instructions)
+        wire.ModelRequest([wire.UserPromptPart(request.prompt)], instructions=instructions)
     ]
-    for turn in conversation.turns:
-        messages += ModelMessagesTypeAdapter.validate_python([turn.answer.state])
+    for turn in request.turns:
+        messages += wire.ModelMessagesTypeAdapter.validate_python([turn.response.state])
         parts = [
-            ToolReturnPart(
+            wire.ToolReturnPart(
                 names.get(result.call.name) or _acceptable(result.call.name),
                 result.content,
                 result.call.id,
             )
             for result in turn.results
         ]
-        messages.append(ModelRequest(parts, instructions=instructions))
+        messages.append(wire.ModelRequest(parts, instructions=instructions))
     return messages
 
 
-# ── What comes back ─────────────────────────────────────────────────────────────────────────────
-def _answer(response: "ProviderResponse", names: Mapping[str, str]) -> ModelResponse:
+# ── Responses ───────────────────────────────────────────────────────────────────────────────────
+def _parse(response: "ProviderResponse", names: Mapping[str, str]) -> ModelResponse:
     from pydantic_ai.exceptions import UnexpectedModelBehavior  # noqa: PLC0415
     from pydantic_ai.messages import ModelMessagesTypeAdapter  # noqa: PLC0415
 
@@ -358,7 +348,7 @@ def _answer(response: "ProviderResponse", names: Mapping[str, str]) -> ModelResp
         for part in response.tool_calls
     ]
     for part in response.tool_calls:
-        # Providers refuse a history with names such as a model may invent.
+        # A model may invent a name that its provider refuses in the next request.
         part.tool_name = _acceptable(part.tool_name)
     refused = (response.provider_details or {}).get("refusal")
     return ModelResponse(
@@ -379,12 +369,12 @@ def _arguments(part: "ToolCallPart") -> dict[str, Any] | str:
 
 
 def _reason(error: BaseException) -> ProviderErrorReason:
-    """Return why there is no answer; what is unknown came of reading one."""
+    """Return why there is no response; an unknown error came from reading one."""
     from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
     from pydantic_ai import exceptions as e  # noqa: PLC0415
 
     reasons: dict[ProviderErrorReason, tuple[type[BaseException], ...]] = {
-        "output_too_large": (_TooLarge,),
+        "output_too_large": (_ResponseTooLarge,),
         "timeout": (TimeoutError, e.ModelTimeoutError),
         "rate_limited": (e.ModelRateLimitError, e.ModelQuotaExceededError),
         "credentials_refused": (e.ModelAuthenticationError, NoCredentialsError),

@@ -1,8 +1,8 @@
-"""The way out to addresses that tenants choose: none that is not public is connected to.
+"""HTTP to URLs that tenants choose: connects to public addresses only.
 
 A host is resolved once, each of its addresses is checked, and the connection goes to a checked
-address itself: what a name server says a moment later changes nothing. A redirect is a new address
-like any other. No proxy is asked.
+address, so a name server cannot change it afterwards. A redirect is checked like any other URL. No
+proxy is used (`docs/decisions/0014-the-way-out.md`).
 """
 
 import re
@@ -20,13 +20,13 @@ from struct import pack
 from threading import Thread, Timer
 from urllib.parse import urljoin, urlsplit
 
-MOST_BYTES = 256 * 1024
-MOST_REDIRECTS = 3
-REDIRECTS = {301, 302, 303, 307, 308}
-LONGEST_URL = 8000
+MAX_BYTES = 256 * 1024
+MAX_REDIRECTS = 3
+REDIRECT_STATUSES = {301, 302, 303, 307, 308}
+MAX_URL_CHARACTERS = 8000
 PORTS = {"https": 443, "http": 80}
 RUNTIME_PORT = 9001
-"""Where, at 127.0.0.1, Lambda's runtime hands out events."""
+"""Lambda's runtime API listens on this port of 127.0.0.1."""
 
 URL = re.compile(r"[!-\[\]-~]+")  # visible ASCII without a backslash, which some read as a slash
 HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,126}\.?")
@@ -50,28 +50,28 @@ LOCAL = [
     )
 ]
 METADATA = ip_network("fd00:ec2::/32")
-AT_ONCE = pack("ii", 1, 0)
-"""Closed so, a connection is reset: whoever goes on sending hears of it now, not by and by."""
+RESET_ON_CLOSE = pack("ii", 1, 0)
+"""SO_LINGER that resets the connection, so that a peer that still sends notices at once."""
 
 Address = IPv4Address | IPv6Address
 
 
 class EgressRefused(Exception):
-    """Not to be asked; the reason is in our own words."""
+    """The URL must not be called; the message is in our own words."""
 
 
 class EgressFailed(Exception):
-    """Asked without success; the reason is in our own words."""
+    """The call failed; the message is in our own words."""
 
 
 class _EgressTimeout(EgressFailed):
     def __init__(self) -> None:
-        super().__init__("There was no full answer in time")
+        super().__init__("There was no complete response in time")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, whatever its status."""
+    """A response, whatever its status."""
 
     status: int
     content_type: str
@@ -80,7 +80,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a URL names."""
+    """The parts of a checked URL."""
 
     scheme: str
     netloc: str
@@ -100,55 +100,55 @@ def fetch(
     headers: Mapping[str, str],
     body: bytes | None,
     seconds: float,
-    most_bytes: int = MOST_BYTES,
+    max_bytes: int = MAX_BYTES,
     plain: bool = False,
 ) -> Reply:
-    """Return the reply; a GET follows redirects, and takes its headers to no other origin.
+    """Return the reply; a GET follows redirects, without its headers to another origin.
 
-    `plain` allows http and private addresses: for local use alone. Raises Refused for what must not
-    be asked, and Failed for all that goes wrong on the way.
+    `plain` allows http and private addresses, for local use only. Raises EgressRefused for a URL
+    that must not be called, and EgressFailed for a call that fails.
     """
     deadline = time.monotonic() + seconds
     target = _target(url, plain=plain)
-    for _ in range(MOST_REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         with _response(method, target, headers, body, deadline, plain=plain) as response:
             location = response.getheader("Location")
-            if method != "GET" or response.status not in REDIRECTS or location is None:
+            if method != "GET" or response.status not in REDIRECT_STATUSES or location is None:
                 content_type = response.getheader("Content-Type", "")
-                return Reply(response.status, content_type, _read(response, most_bytes))
-        before, url = target, _joined(url, location)
+                return Reply(response.status, content_type, _read(response, max_bytes))
+        previous, url = target, _redirect_url(url, location)
         target = _target(url, plain=plain)
-        if target.origin != before.origin:
+        if target.origin != previous.origin:
             headers = {}
-    raise EgressRefused(f"There were more than {MOST_REDIRECTS} redirects")
+    raise EgressRefused(f"There were more than {MAX_REDIRECTS} redirects")
 
 
-# ── What may be asked ───────────────────────────────────────────────────────────────────────────
-def _joined(url: str, location: str) -> str:
+# ── Checks ──────────────────────────────────────────────────────────────────────────────────────
+def _redirect_url(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        raise EgressRefused("A redirect leads to no valid URL") from None
+        raise EgressRefused("A redirect leads to an invalid URL") from None
 
 
 def _target(url: str, *, plain: bool) -> _Target:
-    """Return what a URL names, if it is one that everybody reads alike; raises Refused."""
-    if len(url) > LONGEST_URL or not URL.fullmatch(url):
-        raise EgressRefused("The URL is too long, or holds characters that must be percent-encoded")
+    """Parse a URL that every parser reads the same way; raises EgressRefused for any other."""
+    if len(url) > MAX_URL_CHARACTERS or not URL.fullmatch(url):
+        raise EgressRefused("The URL is too long, or has characters that must be percent-encoded")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise EgressRefused("The URL is not valid") from None
     if parts.scheme not in (PORTS if plain else {"https"}):
-        raise EgressRefused("Only https is called")
+        raise EgressRefused("Only https is allowed")
     if "@" in parts.netloc:
-        raise EgressRefused("The URL holds credentials")
+        raise EgressRefused("The URL contains credentials")
     host = parts.hostname or ""
     if not (":" in host or HOST.fullmatch(host)):
         raise EgressRefused("The URL's host is not valid")
     if "[" in parts.netloc or NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
-        _literal(host)
+        _parse_address(host)
     if port is None:
         port = PORTS[parts.scheme]
     if port < 1:
@@ -157,16 +157,16 @@ def _target(url: str, *, plain: bool) -> _Target:
     return _Target(parts.scheme, parts.netloc, host, port, path)
 
 
-def _literal(host: str) -> Address:
-    """Return the address that a host spells out as every address must be; raises Refused."""
+def _parse_address(host: str) -> Address:
+    """Return the address that a host is, in the usual notation only; raises EgressRefused."""
     try:
         return ip_address(host)
     except ValueError:
-        raise EgressRefused("The URL spells an address in an unusual way") from None
+        raise EgressRefused("The URL writes an address in an unusual notation") from None
 
 
-def _check(address: Address, port: int, *, plain: bool) -> None:
-    """Raise Refused unless an address is public, or, with `plain`, an ordinary local one."""
+def _check_address(address: Address, port: int, *, plain: bool) -> None:
+    """Raise EgressRefused unless an address is public, or, with `plain`, a usual local one."""
     public = any(address in network for network in UNICAST) and not any(
         address in network for network in NOT_PUBLIC
     )
@@ -175,22 +175,22 @@ def _check(address: Address, port: int, *, plain: bool) -> None:
     )
     scoped = isinstance(address, IPv6Address) and address.scope_id is not None
     if scoped or not (public or (plain and local)):
-        raise EgressRefused("The host is at an address that is not public")
+        raise EgressRefused("The host has an address that is not public")
 
 
-def _addresses(target: _Target, deadline: float, *, plain: bool) -> list[Address]:
-    """Resolve a host, once; raises Refused if a single address of it is refused, and Failed."""
+def _resolve_checked(target: _Target, deadline: float, *, plain: bool) -> list[Address]:
+    """Resolve a host once; raises EgressRefused if any of its addresses is, and EgressFailed."""
     if ":" in target.host or NUMBER.fullmatch(target.host.rpartition(".")[2]):
-        found = [_literal(target.host)]
+        addresses = [_parse_address(target.host)]
     else:
-        found = _resolved(target.host, target.port, deadline)
-    for address in found:
-        _check(address, target.port, plain=plain)
-    return found
+        addresses = _resolve(target.host, target.port, deadline)
+    for address in addresses:
+        _check_address(address, target.port, plain=plain)
+    return addresses
 
 
-def _resolved(host: str, port: int, deadline: float) -> list[Address]:
-    # In a thread, since nothing else can put an end to a resolver's patience.
+def _resolve(host: str, port: int, deadline: float) -> list[Address]:
+    # In a thread: getaddrinfo has no timeout.
     answers: SimpleQueue[list[str]] = SimpleQueue()
 
     def resolve() -> None:
@@ -202,7 +202,7 @@ def _resolved(host: str, port: int, deadline: float) -> list[Address]:
 
     Thread(target=resolve, daemon=True).start()
     try:
-        found = answers.get(timeout=_left(deadline))
+        found = answers.get(timeout=_seconds_left(deadline))
     except Empty:
         raise _EgressTimeout from None
     if not found:
@@ -210,7 +210,7 @@ def _resolved(host: str, port: int, deadline: float) -> list[Address]:
     return [ip_address(address) for address in dict.fromkeys(found)]
 
 
-# ── Asking ──────────────────────────────────────────────────────────────────────────────────────
+# ── Calls ───────────────────────────────────────────────────────────────────────────────────────
 @contextmanager
 def _response(
     method: str,
@@ -221,95 +221,95 @@ def _response(
     *,
     plain: bool,
 ) -> Iterator[HTTPResponse]:
-    """Yield the response of a checked address; raises Refused, and Failed for what fails inside."""
+    """Yield a response; raises EgressRefused, and EgressFailed, also for errors in the block."""
     try:
         with (
-            _connected(target, deadline, plain=plain) as connected,
-            _secured(connected, target) as sock,
-            _ending(sock, deadline),
+            _connect(target, deadline, plain=plain) as connected,
+            _wrap_tls(connected, target) as sock,
+            _cut_at(deadline, sock),
         ):
             if isinstance(sock, ssl.SSLSocket):
                 sock.do_handshake()
             connection = HTTPConnection(target.host, target.port)
             connection.sock = sock
-            ours = {"Host": target.netloc, "Connection": "close"}
-            connection.request(method, target.path, body, {**headers, **ours})
+            fixed = {"Host": target.netloc, "Connection": "close"}
+            connection.request(method, target.path, body, {**headers, **fixed})
             with connection.getresponse() as response:
                 yield response
     except ssl.SSLCertVerificationError:
         raise EgressFailed("The host's certificate is not valid for it") from None
-    except (OSError, HTTPException, ValueError):  # the last for headers that break the protocol
+    except (OSError, HTTPException, ValueError):  # ValueError for headers that HTTP forbids
         raise (
-            _EgressTimeout() if _over(deadline) else EgressFailed("The connection failed")
+            _EgressTimeout() if _is_over(deadline) else EgressFailed("The connection failed")
         ) from None
 
 
 @contextmanager
-def _connected(target: _Target, deadline: float, *, plain: bool) -> Iterator[socket.socket]:
-    """Yield a connection to the first of the target's addresses that takes one."""
-    addresses = _addresses(target, deadline, plain=plain)
+def _connect(target: _Target, deadline: float, *, plain: bool) -> Iterator[socket.socket]:
+    """Yield a connection to the first of the target's addresses that accepts one."""
+    addresses = _resolve_checked(target, deadline, plain=plain)
     for tried, address in enumerate(addresses):
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
         with socket.socket(family, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_left(deadline) / (len(addresses) - tried))
+            sock.settimeout(_seconds_left(deadline) / (len(addresses) - tried))
             try:
                 sock.connect((str(address), target.port))
             except OSError:
                 continue
             yield sock
             return
-    raise EgressFailed("The host takes no connection")
+    raise EgressFailed("The host accepts no connection")
 
 
-def _secured(sock: socket.socket, target: _Target) -> socket.socket:
-    """Return a connection that is to speak TLS, where the target wants it."""
+def _wrap_tls(sock: socket.socket, target: _Target) -> socket.socket:
+    """Return the connection, with TLS unless the target is http."""
     if target.scheme == "http":
         return sock
     name = target.host.rstrip(".")
-    return _tls().wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
+    return _tls_context().wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
 
 
 @contextmanager
-def _ending(sock: socket.socket, deadline: float) -> Iterator[None]:
-    """Cut a connection off at the deadline: a timeout begins anew with each byte that drips in."""
-    end = Timer(_left(deadline), _cut, (sock,))
-    end.daemon = True
-    sock.settimeout(_left(deadline))
-    end.start()
+def _cut_at(deadline: float, sock: socket.socket) -> Iterator[None]:
+    """Cut a connection at the deadline: a socket's timeout starts anew with each byte."""
+    timer = Timer(_seconds_left(deadline), _cut, (sock,))
+    timer.daemon = True
+    sock.settimeout(_seconds_left(deadline))
+    timer.start()
     try:
         yield
     finally:
-        end.cancel()
-    if _over(deadline):  # what was cut off may look like an end
+        timer.cancel()
+    if _is_over(deadline):  # a cut may look like the end of the response
         raise _EgressTimeout
 
 
 def _cut(sock: socket.socket) -> None:
     with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not TLS's own, which another thread is in
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # not TLS's own: another thread may be in it
 
 
-def _read(response: HTTPResponse, most_bytes: int) -> bytes:
-    body = response.read(most_bytes + 1)
-    if len(body) > most_bytes:
-        raise EgressFailed(f"The answer is larger than {most_bytes} bytes")
+def _read(response: HTTPResponse, max_bytes: int) -> bytes:
+    body = response.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise EgressFailed(f"The response is larger than {max_bytes} bytes")
     if response.length:
-        raise ConnectionError  # it ended early
+        raise ConnectionError  # the response ended early
     return body
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise _EgressTimeout
     return left
 
 
-def _over(deadline: float) -> bool:
+def _is_over(deadline: float) -> bool:
     return time.monotonic() >= deadline
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()

@@ -1,4 +1,7 @@
-"""Calling a tool's endpoint: whatever comes of it becomes a text that the model reads."""
+"""HTTP calls of tools: success or failure, the result is a text that the model reads.
+
+A call is checked before it goes out, and no secret is in its result.
+"""
 
 import base64
 import html
@@ -17,15 +20,15 @@ from functions.runs.tools import egress
 PLACEHOLDER = re.compile(r"\{([A-Za-z0-9_.-]{1,64})\}")
 SECRET = re.compile(r"\{\{secret:([A-Za-z0-9_.-]{1,100})\}\}")
 HEADER_VALUE = re.compile(r"[!-~]([\t -~]*[!-~])?")
-MOST_COMPLAINTS = 3
-LONGEST_COMPLAINT = 300
-LONGEST_ERROR = 2000
-"""Characters of an answer that tells of an error."""
+MAX_COMPLAINTS = 3
+MAX_COMPLAINT_CHARACTERS = 300
+MAX_ERROR_CHARACTERS = 2000
+"""How much of an error's body the model reads."""
 MASK = "[secret]"
 
 
 class Endpoint(BaseModel):
-    """What a tool calls, as it was checked when the tool was saved."""
+    """What a tool calls; checked when the tool was saved."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     url: str
@@ -34,11 +37,11 @@ class Endpoint(BaseModel):
 
 
 class _InvalidToolCall(Exception):
-    """The call is not made; the text says why."""
+    """The call must not be made; the message says why."""
 
 
 def secrets_named(endpoint: Endpoint) -> list[str]:
-    """Return the names of the secrets that an endpoint's headers need."""
+    """Return the names of the secrets in an endpoint's headers."""
     return sorted({name for value in endpoint.headers.values() for name in SECRET.findall(value)})
 
 
@@ -51,26 +54,27 @@ def call(
     seconds: float,
     plain: bool,
 ) -> ToolResult:
-    """Call an endpoint with arguments; whatever goes wrong is told, not raised.
+    """Call an endpoint with arguments; a failure is a result, not an exception.
 
-    `secrets` holds those that the tenant has of `secrets_named`. Of their values nothing is told.
+    `secrets` holds those of `secrets_named` that the tenant has. The result does not contain their
+    values. `plain` allows http and private addresses.
     """
     try:
-        _check(parameters, arguments)
-        url, rest = _filled(endpoint.url, arguments)
+        _check_arguments(parameters, arguments)
+        url, rest = _fill_placeholders(endpoint.url, arguments)
         headers = _headers(endpoint, secrets)
-        theirs = set(map(str.lower, headers))
+        own_names = {name.lower() for name in headers}
         body = None
-        ours = {"User-Agent": "mini-agent-platform"}
+        defaults = {"User-Agent": "mini-agent-platform"}
         if endpoint.method in {"GET", "DELETE"}:
             url = _with_query(url, rest)
         else:
             body = json.dumps(rest, allow_nan=False).encode()
-            ours["Content-Type"] = "application/json"
+            defaults["Content-Type"] = "application/json"
         reply = egress.fetch(
             endpoint.method,
             url,
-            headers={n: v for n, v in ours.items() if n.lower() not in theirs} | headers,
+            headers={n: v for n, v in defaults.items() if n.lower() not in own_names} | headers,
             body=body,
             seconds=min(seconds, endpoint.timeout_seconds),
             plain=plain,
@@ -81,44 +85,44 @@ def call(
         return ToolResult(ok=False, content=f"The call was refused. {error}.")
     except egress.EgressFailed as error:
         return ToolResult(ok=False, content=f"The call failed. {error}.")
-    except ValueError:  # what UTF-8 or JSON cannot hold
+    except ValueError:  # half of a surrogate pair, NaN or infinity
         return ToolResult(
-            ok=False, content="The tool was not called. An argument holds what cannot be sent."
+            ok=False, content="The tool was not called. An argument is not valid JSON or UTF-8."
         )
-    return _told(reply, secrets)
+    return _result(reply, secrets)
 
 
-def _check(parameters: dict[str, Any] | None, arguments: dict[str, Any]) -> None:
+def _check_arguments(parameters: dict[str, Any] | None, arguments: dict[str, Any]) -> None:
     if parameters is None:
         return
-    import jsonschema_rs  # noqa: PLC0415 - of use where there is a schema alone
+    import jsonschema_rs  # noqa: PLC0415 - only needed with a schema
 
-    # Patterns in linear time; no other document is loaded.
+    # The regex engine takes linear time; `offline` loads no other document.
     options = jsonschema_rs.RegexOptions()
     schema = jsonschema_rs.Draft202012Validator(parameters, pattern_options=options, offline=True)
     complaints = [
         f"- {'/'.join(map(str, error.instance_path)) or 'arguments'}: {error.message}"
-        for error in islice(schema.iter_errors(arguments), MOST_COMPLAINTS)
+        for error in islice(schema.iter_errors(arguments), MAX_COMPLAINTS)
     ]
     if complaints:
-        told = "\n".join(complaint[:LONGEST_COMPLAINT] for complaint in complaints)
-        raise _InvalidToolCall(f"The arguments do not fit its parameters:\n{told}")
+        listed = "\n".join(complaint[:MAX_COMPLAINT_CHARACTERS] for complaint in complaints)
+        raise _InvalidToolCall(f"The arguments do not match its parameters:\n{listed}")
 
 
-def _filled(template: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the URL with its arguments in it, and those that are left."""
+def _fill_placeholders(template: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the URL with arguments in its placeholders, and the arguments that are left."""
     names = set(PLACEHOLDER.findall(template))
-    values = {name: _part(name, arguments.get(name)) for name in names}
+    values = {name: _url_part(name, arguments.get(name)) for name in names}
     url = PLACEHOLDER.sub(lambda match: values[match[1]], template)
     if {".", ".."} & set(urlsplit(url).path.split("/")):
-        raise _InvalidToolCall("An argument would lead to another place than the tool's URL says.")
+        raise _InvalidToolCall("An argument would change the path of the tool's URL.")
     return url, {name: value for name, value in arguments.items() if name not in names}
 
 
-def _part(name: str, value: Any) -> str:
+def _url_part(name: str, value: Any) -> str:
     if value == "" or not isinstance(value, str | int | float):
         raise _InvalidToolCall(
-            f"The argument {name!r} must be there: a text that is not empty, or a number."
+            f"The argument {name!r} is required: a non-empty string or a number."
         )
     return quote(_text(value), safe="")
 
@@ -141,34 +145,36 @@ def _with_query(url: str, arguments: dict[str, Any]) -> str:
 
 def _headers(endpoint: Endpoint, secrets: Mapping[str, str]) -> dict[str, str]:
     if missing := [name for name in secrets_named(endpoint) if name not in secrets]:
-        raise _InvalidToolCall(f"The secret {missing[0]!r}, which it needs, is not set.")
+        raise _InvalidToolCall(f"It needs the secret {missing[0]!r}, which is not set.")
     headers = {
         name: SECRET.sub(lambda match: secrets[match[1]], value)
         for name, value in endpoint.headers.items()
     }
     for name, value in headers.items():
         if not HEADER_VALUE.fullmatch(value):
-            raise _InvalidToolCall(f"The header {name!r} cannot hold the secret that it names.")
+            raise _InvalidToolCall(
+                f"The secret in the header {name!r} has characters that no header can hold."
+            )
     return headers
 
 
-def _told(reply: egress.Reply, secrets: Mapping[str, str]) -> ToolResult:
+def _result(reply: egress.Reply, secrets: Mapping[str, str]) -> ToolResult:
     try:
         text = reply.body.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
-    worked = 200 <= reply.status < 300  # noqa: PLR2004 - what HTTP calls a success
+    ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP's class of successes
     if "\0" in text:
-        text, worked = "(an answer that is no text in UTF-8)", False
-    text = _masked(text, secrets)
-    if worked:
-        return ToolResult(ok=True, content=text or f"It worked ({reply.status}, nothing to read).")
-    told = f"The call failed with HTTP status {reply.status}.\n{text[:LONGEST_ERROR]}"
-    return ToolResult(ok=False, content=told.rstrip())
+        text, ok = "(the response is not UTF-8 text)", False
+    text = _mask_secrets(text, secrets)
+    if ok:
+        return ToolResult(ok=True, content=text or f"Success ({reply.status}, empty response).")
+    error = f"The call failed with HTTP status {reply.status}.\n{text[:MAX_ERROR_CHARACTERS]}"
+    return ToolResult(ok=False, content=error.rstrip())
 
 
-def _masked(text: str, secrets: Mapping[str, str]) -> str:
-    """Return a text without the secrets, as they are or as an echo commonly writes them."""
+def _mask_secrets(text: str, secrets: Mapping[str, str]) -> str:
+    """Return a text without the secrets, in the forms in which services commonly echo them."""
     forms = {
         form
         for value in secrets.values()

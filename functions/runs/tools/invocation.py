@@ -5,7 +5,7 @@ from typing import Any
 from functions.runs import tenant_secrets
 from functions.runs.definitions import ToolDefinition, ToolResult
 from functions.runs.tools import http_tool
-from mini_agent.data.encryption import DecryptionFailed
+from mini_agent.data.encryption import DecryptionError
 from mini_agent.errors import ServiceUnavailable
 from mini_agent.identity.callers import RunCaller
 from mini_agent.settings import settings
@@ -23,7 +23,7 @@ def call(
     endpoint = http_tool.Endpoint.model_validate(tool.endpoint)
     try:
         secrets = tenant_secrets.load(caller, http_tool.secrets_named(endpoint))
-    except (DecryptionFailed, ServiceUnavailable):
+    except (DecryptionError, ServiceUnavailable):
         return ToolResult(ok=False, content=NO_SECRETS)
     return http_tool.call(
         endpoint,

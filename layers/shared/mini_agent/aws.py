@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 
-class AwsCallFailed(Exception):
+class AwsError(Exception):
     """A service did not answer, or refused; `code` is its error code or botocore's class."""
 
     def __init__(self, code: str) -> None:
@@ -17,15 +17,15 @@ class AwsCallFailed(Exception):
 
 
 def call(service: str, operation: str, **parameters: Any) -> dict[str, Any]:
-    """Return a service's response to an operation (boto3's name of it); raises AwsCallFailed."""
+    """Return a service's response to an operation (boto3's name of it); raises AwsError."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see above
 
     try:
         response: dict[str, Any] = getattr(_client(service), operation)(**parameters)
     except ClientError as error:
-        raise AwsCallFailed(error.response["Error"]["Code"]) from error
+        raise AwsError(error.response["Error"]["Code"]) from error
     except BotoCoreError as error:
-        raise AwsCallFailed(type(error).__name__) from error
+        raise AwsError(type(error).__name__) from error
     return response
 
 

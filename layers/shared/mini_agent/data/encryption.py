@@ -19,7 +19,7 @@ if Settings().secrets_key.startswith("kms:"):
 _NONCE_BYTES = 12
 
 
-class DecryptionFailed(Exception):
+class DecryptionError(Exception):
     """The ciphertext is another tenant's or name's, of another key, or not ours."""
 
 
@@ -38,7 +38,7 @@ def encrypt(tenant_id: UUID, name: str, value: str) -> bytes:
 
 
 def decrypt(tenant_id: UUID, name: str, ciphertext: bytes) -> str:
-    """Return the encrypted value; raises DecryptionFailed, and what `encrypt` raises."""
+    """Return the encrypted value; raises DecryptionError, and what `encrypt` raises."""
     kind, _, key = settings().secrets_key.partition(":")
     if kind == "kms":
         context = {"tenant_id": str(tenant_id), "name": name}
@@ -51,7 +51,7 @@ def decrypt(tenant_id: UUID, name: str, ciphertext: bytes) -> str:
         try:
             value: bytes = _aes(key).decrypt(nonce, rest, tenant_id.bytes + name.encode())
         except (InvalidTag, ValueError):  # the latter if it is too short
-            raise DecryptionFailed from None
+            raise DecryptionError from None
         return value.decode()
     raise ServiceUnavailable(reason="secrets")
 
@@ -59,9 +59,9 @@ def decrypt(tenant_id: UUID, name: str, ciphertext: bytes) -> str:
 def _kms(operation: str, **parameters: Any) -> dict[str, Any]:
     try:
         return aws.call("kms", operation, **parameters)
-    except aws.AwsCallFailed as error:
+    except aws.AwsError as error:
         if error.code in {"InvalidCiphertextException", "IncorrectKeyException"}:
-            raise DecryptionFailed from None
+            raise DecryptionError from None
         logger.warning("no answer from KMS", extra={"cause": error.code})
         raise ServiceUnavailable(reason="secrets") from None
 

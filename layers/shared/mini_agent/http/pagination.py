@@ -64,7 +64,7 @@ class Page(BaseModel, Generic[ItemT]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
+class _ItemCount:
     total: int
 
 
@@ -117,7 +117,7 @@ def fetch(caller: Caller, room: str, query: PageQuery, item: type[PageItemT]) ->
     position = {"after_time": after[0], "after_id": after[1], "offset": query.offset}
     listed = db.Query(f"{room}/list", filters | position | {"limit": query.limit + 1}, item)
     if query.include_total:
-        rows, [count] = db.read(caller, listed, db.Query(f"{room}/count", filters, _Count))
+        rows, [count] = db.read(caller, listed, db.Query(f"{room}/count", filters, _ItemCount))
         total = {"total": count.total}
     else:
         rows, total = db.read(caller, listed), {}

@@ -21,8 +21,8 @@ KEY_USES_SECONDS = 600
 def admit(caller: Caller, *, required: bool) -> dict[str, str]:
     """Count a request against its tenant's limit and return its response's rate limit headers.
 
-    Raises RateLimitExceeded over the limit. While Redis is away, requests pass uncounted, or, where
-    the limiter is `required` because they spend money, raise ServiceUnavailable.
+    Raises RateLimitExceeded over the limit. While Redis is unavailable, requests pass uncounted;
+    with `required`, for requests that spend money, it raises ServiceUnavailable instead.
     """
     limit = caller.requests_per_minute
     headers = _static_headers(limit)
@@ -53,7 +53,7 @@ def admit(caller: Caller, *, required: bool) -> dict[str, str]:
 def admit_run(caller: Caller, limit: int) -> None:
     """Count a run against its tenant's limit of runs a minute.
 
-    Raises RateLimitExceeded over the limit, ServiceUnavailable while Redis is away.
+    Raises RateLimitExceeded over the limit, ServiceUnavailable while Redis is unavailable.
     """
     try:
         is_admitted, _, seconds = _run_script([f"ratelimit:{{{caller.tenant_id}}}:runs"], limit)

@@ -1,7 +1,7 @@
 """The audit log: its entries, and how a refused request is recorded.
 
 Changes are recorded by triggers, in the transactions that make them:
-`docs/decisions/0019-audit-by-triggers.md`.
+`docs/decisions/0016-audit-by-triggers.md`.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from mini_agent.data import db
 from mini_agent.errors import Forbidden
@@ -46,9 +46,15 @@ class AuditQuery(PageQuery):
     created_after: Time | None = None
     created_before: Time | None = None
 
+    def filters(self) -> dict[str, Any]:
+        """Return the filters; row level security restricts a tenant to its own entries."""
+        return {"tenant_id": None} | super().filters()
+
 
 class AuditEntry(BaseModel):
     """Who did what to what, and when."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: UUID
     created_at: datetime
@@ -99,7 +105,7 @@ def record_refusal(caller: Caller, error: Forbidden, route: str) -> None:
 
 
 def _as_tenant(caller: Caller) -> Caller:
-    """Return the caller as one of its tenant: whoever is refused as operator may be none."""
+    """Return the caller without operator's rights: one that was refused may not have them."""
     return Caller(
         caller.tenant_id,
         caller.key_id,

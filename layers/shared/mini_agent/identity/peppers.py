@@ -28,6 +28,6 @@ def _fetch(secret: str, _period: int) -> dict[int, str]:
     """Read a secret; once in a period, as it is part of the cache's key."""
     try:
         answer = aws.call("secretsmanager", "get_secret_value", SecretId=secret)
-    except aws.AwsCallFailed as error:
+    except aws.AwsError as error:
         raise ServiceUnavailable(reason="peppers") from error
     return {int(version): pepper for version, pepper in json.loads(answer["SecretString"]).items()}
