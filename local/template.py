@@ -115,6 +115,7 @@ class Template:
     authorizers: dict[str, Authorizer] = field(default_factory=dict)
     responses: dict[str, GatewayResponse] = field(default_factory=dict)
     binary_types: frozenset[str] = frozenset()
+    min_compression_bytes: int | None = None
     rate: float | None = None
     burst: int = 0
 
@@ -134,7 +135,11 @@ def load(path: Path, parameters: Mapping[str, str]) -> Template:
     template = Template(functions, tuple(_schedules(resolver)))
     for _, api in resolver.each("AWS::ApiGateway::RestApi"):
         stages = [properties for _, properties in resolver.each("AWS::ApiGateway::Stage")]
-        return _with_api(template, api["Body"], stages[0])
+        min_bytes = api.get("MinimumCompressionSize")
+        return replace(
+            _with_api(template, api["Body"], stages[0]),
+            min_compression_bytes=None if min_bytes is None else int(min_bytes),
+        )
     return template
 
 

@@ -1,4 +1,4 @@
-"""`make demo`: the workflow of README against a running gateway, each request and answer shown."""
+"""`make demo`: README's workflow against a running platform, with each request and response."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Client:
         self.host, self.port = host, port
 
     def __call__(self, key: str | None, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer's JSON, None for an empty body."""
+        """Send a request, print it and the response, and return the response's JSON or None."""
         headers = {"X-API-KEY": key} if key else {}
         shown = [f"curl -s -X {method} 'http://{self.host}:{self.port}{path}'"]
         shown += [f"-H '{name}: {value}'" for name, value in headers.items()]
@@ -34,16 +34,16 @@ class Client:
         response = connection.getresponse()
         text = response.read().decode()
         connection.close()
-        answer = json.loads(text) if text else None
+        result = json.loads(text) if text else None
         print(response.status, response.reason)
-        if answer is not None:
-            print(json.dumps(answer, indent=2, ensure_ascii=False))
+        if result is not None:
+            print(json.dumps(result, indent=2, ensure_ascii=False))
         print(flush=True)
-        return answer
+        return result
 
 
 def walk(call: Client) -> None:
-    """Walk through the workflow; what it makes has a name of its own and is left there."""
+    """Walk through the workflow. What it creates has the time in its name, and stays."""
     _say("0. Is it up?")
     call(None, "GET", "/health")
 
@@ -72,11 +72,11 @@ def walk(call: Client) -> None:
     _say("4. Read the history")
     call(KEY_A, "GET", "/api/v1/history?limit=1")
 
-    _say("5. Be another tenant: the agent is out of reach, and so is the history")
+    _say("5. Be another tenant, who can neither run the agent nor read its history")
     call(KEY_B, "POST", run, PROMPT)
     call(KEY_B, "GET", f"/api/v1/history?agent_id={agent['id']}")
 
-    _say("6. Be nobody")
+    _say("6. Send no key")
     call(None, "GET", "/api/v1/tools")
 
     _say("7. Delete a tool that is in use")
@@ -88,7 +88,7 @@ def _say(title: str) -> None:
 
 
 def main() -> int:
-    """Run; return the exit code."""
+    """Walk through the workflow; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

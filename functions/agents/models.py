@@ -115,7 +115,7 @@ class Agent(BaseModel):
     updated_at: datetime
 
 
-class ForeignTool(BaseModel):
+class UnknownTool(BaseModel):
     """An id of no tool that this tenant has."""
 
     id: UUID

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from functions.agents.models import Agent, AgentCreate, AgentQuery, AgentUpdate, ForeignTool
+from functions.agents.models import Agent, AgentCreate, AgentQuery, AgentUpdate, UnknownTool
 from mini_agent.data import db
 from mini_agent.errors import AgentNotFound, CrossTenantTool, DuplicateAgentName
 from mini_agent.http import pagination
@@ -55,5 +55,5 @@ def _save(caller: Caller, fields: dict[str, Any], *queries: db.Query[Agent]) -> 
         )
     except CrossTenantTool:
         tool_ids = {"tool_ids": fields["tool_ids"]}
-        foreign = db.read(caller, db.Query("agents/list_unknown_tools", tool_ids, ForeignTool))
+        foreign = db.read(caller, db.Query("agents/list_unknown_tools", tool_ids, UnknownTool))
         raise CrossTenantTool(tool_ids=[tool.id for tool in foreign]) from None

@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 from uuid import uuid4
 
 import fastapi_offline
+import httpx
 import pytest
 
 from functions.system import docs
@@ -32,6 +33,18 @@ def client(local_stack: LocalStack) -> Iterator[HttpClient]:
 def test_the_document_served_is_the_one_in_the_tree(base_url: str) -> None:
     with HttpClient(base_url) as nobody:
         assert nobody("GET", "/openapi.json").json == DOCUMENT
+
+
+def test_the_document_is_compressed_for_clients_that_accept_it(base_url: str) -> None:
+    url = f"{base_url}/openapi.json"
+    plain = httpx.get(url, headers={"Accept-Encoding": "identity"})
+    small = httpx.get(url, headers={"Accept-Encoding": "br, gzip;q=0.8"})
+    assert "content-encoding" not in plain.headers
+    assert small.headers["content-encoding"] == "gzip"
+    assert int(small.headers["content-length"]) < 30_000 < int(plain.headers["content-length"])
+    assert small.json() == plain.json() == DOCUMENT
+    health = httpx.get(f"{base_url}/health", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in health.headers  # too short to gain from it
 
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
