@@ -2,7 +2,7 @@
 
 Handlers use either the processor or wait for a model or a tool. So as many events run at once as
 there are cores; an event that has waited for its turn runs beside those that seem to wait.
-The figures are in docs/performance.md.
+docs/decisions/0002-local-gateway.md has the figures.
 """
 
 from __future__ import annotations

@@ -426,10 +426,29 @@ create function app.claim_run_slot(max_runs integer) returns void language plpgs
 alter function app.claim_run_slot owner to map_owner;
 grant execute on function app.claim_run_slot to map_api;
 
+create function app.create_run(tenant uuid, key uuid, request text, address text, run uuid, agent
+    uuid, model text, prompt text, limits jsonb, is_queued boolean, lease integer, may_create
+    boolean, own_key text, checked jsonb, checked_warning text, reserved_tokens bigint, reserved_usd
+    numeric) returns table(is_created boolean, definition jsonb, warning text, runs_per_minute
+    integer, concurrent_runs integer, tokens_per_day bigint, spend_per_month_usd numeric,
+    budgeted_since timestamptz, now timestamptz, lease_until timestamptz) language plpgsql set
+    search_path="";
+alter function app.create_run owner to map_owner;
+grant execute on function app.create_run to map_api;
+
 create function app.delete_old_runs(batch integer) returns bigint language sql security definer set
     enable_bitmapscan=off set enable_seqscan=off set search_path="";
 alter function app.delete_old_runs owner to map_janitor;
 grant execute on function app.delete_old_runs to map_sweeper;
+
+create function app.end_run(tenant uuid, run uuid, attempt integer, status text, stop_reason text,
+    response text, number integer, step_status text, step_result jsonb, step_response jsonb,
+    input_tokens bigint, output_tokens bigint, cost_usd numeric) returns table(warning text,
+    input_tokens_used bigint, output_tokens_used bigint, cost numeric, steps integer, created_at
+    timestamptz, started_at timestamptz, finished_at timestamptz) language plpgsql set
+    search_path="";
+alter function app.end_run owner to map_owner;
+grant execute on function app.end_run to map_api;
 
 create function app.enter_operator(tenant uuid, key uuid, request text, address text) returns void
     language plpgsql security definer set search_path="";

@@ -14,8 +14,6 @@ MAX_SYNC_SECONDS = 25
 """The longest run that a caller waits for: API Gateway gives up after 29 seconds."""
 MAX_BACKGROUND_SECONDS = 840
 """The longest work in the background: a function's 15 minutes, less its start."""
-NO_TOOLS = "This agent has no tools; it answered from the model alone"
-DESCRIBED_ONLY = "The model is told of these tools, but cannot call them without an endpoint: "
 
 
 class ToolDefinition(BaseModel):
@@ -38,14 +36,6 @@ class AgentDefinition(BaseModel):
     role: str
     description: str
     tools: list[ToolDefinition]
-
-    @property
-    def warning(self) -> str | None:
-        """What the caller of a run may not expect of this agent."""
-        if not self.tools:
-            return NO_TOOLS
-        described = [tool.name for tool in self.tools if tool.endpoint is None]
-        return DESCRIBED_ONLY + ", ".join(described) if described else None
 
 
 class RunLimits(BaseModel):

@@ -6,14 +6,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from functions.runs import background
-from functions.runs.definitions import AgentDefinition
-from functions.runs.engine import budgets
+from functions.runs.engine import budgets, journal
 from functions.runs.engine.approvals import Approvals, BackgroundHandOver, RunHandedOver
 from functions.runs.engine.budgets import UsageBound
 from functions.runs.engine.journal import Journal
 from functions.runs.engine.loop import Loop, first_request, output_tokens
-from functions.runs.engine.records import ClaimedRun, RunState, TenantLimits
+from functions.runs.engine.records import (
+    ClaimedRun,
+    NewRun,
+    RunCreation,
+    RunState,
+    TenantLimits,
+)
 from functions.runs.llm import catalogue, credentials
+from functions.runs.llm.messages import Model
 from functions.runs.models import ModelList, ModelOffer, QueuedRun, Run, RunCreate, Usage
 from mini_agent.data import db
 from mini_agent.errors import (
@@ -81,42 +87,32 @@ def run(
     supported = catalogue.load()
     if body.model not in supported:
         raise UnsupportedModel(model=body.model, supported_models=list(supported))
-    agents, [limits] = db.read(
-        caller,
-        db.Query("runs/get_agent", {"agent_id": agent_id}, AgentDefinition),
-        db.Query("runs/get_limits", {}, TenantLimits),
+    new = NewRun(
+        id=uuid4(),
+        agent_id=agent_id,
+        model=body.model,
+        prompt=body.prompt,
+        limits=body.limits(background=in_background),
+        is_queued=in_background,
     )
-    if not agents:
-        raise TenantIsolationViolation(resource_type="agent", resource_id=agent_id)
-    [agent] = agents
-    model, bound = None, UsageBound()
-    if limits.has_budget or not in_background:
-        model = credentials.model(caller, agent, body.model)
-        request = first_request(agent, body.prompt)
-        bound = budgets.usage_bound(model.price, request, output_tokens(body.max_tokens))
-    try:
-        _check_limits(caller, limits, bound)
-    except (RateLimitExceeded, BudgetExceeded):
-        # A repeated request asks for no other run.
-        if key and (stored := idempotency.find(caller, key)):
-            return _replay(caller, _execution_id(stored))
-        raise
-    first_call = None if in_background else bound
-    journal = _create(caller, agent, body, limits.concurrent_runs, first_call, key)
-    if isinstance(journal, UUID):
-        return _replay(caller, journal)
-    if model and first_call:
+    created = _create(caller, new, key)
+    if isinstance(created, UUID):
+        return _replay(caller, created)
+    creation, model = created
+    run_journal = Journal.of_new(caller, new, creation)
+    if model and not in_background:
         approvals = BackgroundHandOver(body.limits(background=True))
         try:
-            return _to_response(journal.caller, Loop(journal, model, approvals).run_to_end())
+            state = Loop(run_journal, model, approvals).run_to_end()
+            return _to_response(run_journal.caller, state)
         except RunHandedOver:
             pass
     try:
-        background.start(journal.caller)
+        background.start(run_journal.caller)
     except ServiceUnavailable:
-        journal.abandon()
+        run_journal.abandon()
         raise
-    return _queued(journal.run, agent.warning)
+    return _queued(run_journal.run, creation.warning)
 
 
 def work(run: RunCaller, owner: str, approvals: Approvals) -> RunState | None:
@@ -126,14 +122,16 @@ def work(run: RunCaller, owner: str, approvals: Approvals) -> RunState | None:
     ends it then. Raises what `approvals` raise.
     """
     try:
-        journal = Journal.claim(run, owner)
-        if journal is None:
+        run_journal = Journal.claim(run, owner)
+        if run_journal is None:
             return None
-        if journal.run.crashes > MAX_CRASHES:
+        if run_journal.run.crashes > MAX_CRASHES:
             count("RunsCrashed")
-            return journal.end("failed", "crashed")
-        model = credentials.model(run, journal.run.definition, journal.run.model)
-        return Loop(journal, model, approvals).run_to_end()
+            return run_journal.end("failed", "crashed")
+        name = run_journal.run.model
+        own_key = credentials.own_key(name)
+        model = credentials.model(run, run_journal.run.definition, name, own_key)
+        return Loop(run_journal, model, approvals).run_to_end()
     except InvalidApiKey:
         return None
 
@@ -151,36 +149,55 @@ def _check_limits(caller: Caller, limits: TenantLimits, bound: UsageBound) -> No
 
 
 def _create(
-    caller: Caller,
-    agent: AgentDefinition,
-    body: RunCreate,
-    concurrent_runs: int | None,
-    first_call: UsageBound | None,
-    key: idempotency.IdempotencyKey | None,
-) -> Journal | UUID:
-    """Create a run, or return the id of the one that the key has created; raises TooManyRuns."""
-    execution_id = uuid4()
+    caller: Caller, run: NewRun, key: idempotency.IdempotencyKey | None
+) -> tuple[RunCreation, Model | None] | UUID:
+    """Create a run and choose its model, or return the id of the run that the key has created.
 
-    def create() -> Journal:
-        return Journal.create(
-            caller,
-            execution_id,
-            agent,
-            model=body.model,
-            prompt=body.prompt,
-            limits=body.limits(background=first_call is None),
-            first_call=first_call,
-            concurrent_runs=concurrent_runs,
-        )
-
-    if key is None:
-        return create()
-    with db.Transaction() as transaction:
-        if stored := idempotency.claim(caller, key, execution_id):
+    It is one round trip where the tenant has no limits on runs and the model is free.
+    """
+    own_key = credentials.own_key(run.model)
+    found = journal.create(
+        caller,
+        run,
+        own_key=None if run.is_queued else own_key,
+        may_create=key is None and (run.is_queued or credentials.is_free(run.model)),
+    )
+    if found is None:
+        raise TenantIsolationViolation(resource_type="agent", resource_id=run.agent_id)
+    if found.is_created:
+        return found, credentials.model(caller, found.definition, run.model, None)
+    model, bound = None, UsageBound()
+    if found.has_budget or not run.is_queued:
+        model = credentials.model(caller, found.definition, run.model, own_key)
+        request = first_request(found.definition, run.prompt)
+        bound = budgets.usage_bound(model.price, request, output_tokens(run.limits.max_tokens))
+    try:
+        _check_limits(caller, found, bound)
+    except (RateLimitExceeded, BudgetExceeded):
+        # A repeated request asks for no other run.
+        if key and (stored := idempotency.find(caller, key)):
             return _execution_id(stored)
-        journal = create()
+        raise
+    created = _create_checked(caller, run, found, bound, key)
+    return created if isinstance(created, UUID) else (created, model)
+
+
+def _create_checked(
+    caller: Caller,
+    run: NewRun,
+    checked: RunCreation,
+    first_call: UsageBound,
+    key: idempotency.IdempotencyKey | None,
+) -> RunCreation | UUID:
+    """Create a run, or return the id of the one that the key has created; raises TooManyRuns."""
+    if key is None:
+        return journal.create_checked(caller, run, checked, first_call)
+    with db.Transaction() as transaction:
+        if stored := idempotency.claim(caller, key, run.id):
+            return _execution_id(stored)
+        creation = journal.create_checked(caller, run, checked, first_call)
         transaction.commit(caller)
-    return journal
+    return creation
 
 
 def _execution_id(stored: idempotency.StoredResponse) -> UUID:

@@ -18,6 +18,7 @@ from redis import Redis
 
 from local.pool import ROOT
 from scripts.bench import background, cold, data, neighbours, over_http, stack
+from scripts.bench.cpu import PROCESSES
 from scripts.bench.endpoints import Endpoint, endpoints
 from scripts.bench.figures import FEW, MANY, table, verdict
 
@@ -64,6 +65,7 @@ def main() -> None:
         made = data.fill(running, size.http + 2 * size.samples + SPARES)
         print(_machine(running))
         _print("Endpoints", _endpoints(running, made, size))
+        _print("Processor time of a run", _cpu(running, made, size))
         _print("An event that asks for nothing", _floor(running, made, size))
         _print("Cold starts", _cold(running, made, size))
         _print("Steps of a run", _steps(running, made, size))
@@ -77,6 +79,7 @@ def _endpoints(running: Stack, made: Data, size: BenchSize) -> str:
     titles = (
         *("endpoint", "HTTP p50 ms", "p99", "req/s of CPU"),
         *("handler p50 ms", "p99", "req/s of CPU", "in Postgres", "in Redis"),
+        *("CPU ms: handler", "Postgres", "Redis"),
         *("bare p50 ms", "p99", "handler / bare", f"by id ≤ {BY_ID:g}"),
     )
     all_of_them = endpoints(made)
@@ -109,6 +112,7 @@ def _row(
         *_three(ours),
         f"{share['postgres']:.0%}",
         f"{share['redis']:.0%}",
+        *(f"{ours[process]:.2f}" for process in PROCESSES),
         *_three(theirs)[:2],
         f"{ratio:.2f}",
         verdict(ratio, BY_ID) if by_id else "",
@@ -118,6 +122,18 @@ def _row(
 def _three(summary: dict[str, float]) -> list[str]:
     per_cpu = f"{summary['per_cpu']:.0f}" if summary["per_cpu"] else "-"
     return [f"{summary['p50']:.2f}", f"{summary['p99']:.2f}", per_cpu]
+
+
+def _cpu(running: Stack, made: Data, size: BenchSize) -> str:
+    """Return what a mock run costs beside getting an agent, in one process and in turns."""
+    _progress("processor time of a run")
+    asked = {"data": asdict(made), "rounds": max(size.samples // 50, 1)}
+    measured = _inside(running, "RunsFunction", "cpu", asked)
+    rows = [
+        [name, *(f"{summary[process]:.2f}" for process in PROCESSES)]
+        for name, summary in measured.items()
+    ]
+    return table(("ms of processor time a request", *PROCESSES), rows)
 
 
 def _floor(running: Stack, made: Data, size: BenchSize) -> str:

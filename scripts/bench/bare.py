@@ -52,7 +52,9 @@ class BareFunction:
         self, exchange: Exchange, caller: Mapping[str, str], parameters: Mapping[str, Any]
     ) -> list[list[dict[str, Any]]]:
         if not exchange.tenant:
-            return [self._send(exchange.queries[0], parameters).fetchall()]
+            who = {"tenant_id": caller["tenant_id"], "key_id": caller["key_id"]}
+            who |= {"request_id": "request", "address": "192.0.2.1"}
+            return [self._send(exchange.queries[0], {**parameters, **who}).fetchall()]
         with self.conn.pipeline():
             if exchange.commit:
                 self.conn.execute("BEGIN")

@@ -7,7 +7,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Answer = TypeVar("Answer")
 
@@ -21,6 +21,8 @@ class Sample:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.cpu_seconds = 0.0
+        self.spent: list[Mapping[str, float]] = []
+        """Milliseconds of processor time a call, of each turn."""
 
     def time(self, call: Callable[[], Answer]) -> Answer:
         """Return what a call returns, and keep how long it took."""
@@ -31,12 +33,15 @@ class Sample:
         return answer
 
     def summary(self) -> dict[str, float]:
-        """Return p50 and p99 in milliseconds, and calls per second of CPU (0: not known)."""
+        """Return p50 and p99, calls per second of CPU (0: not known), and what was spent a call."""
         return {
             "p50": median(self.seconds) * 1000,
             "p99": quantiles(self.seconds, n=100, method="inclusive")[98] * 1000,
             "per_cpu": len(self.seconds) / self.cpu_seconds if self.cpu_seconds else 0,
-        }
+        } | {name: median(turn[name] for turn in self.spent) for name in self._processes()}
+
+    def _processes(self) -> Iterable[str]:
+        return self.spent[0] if self.spent else ()
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -29,12 +29,15 @@ from mini_agent.executions import Execution
 from mini_agent.http import pagination
 from mini_agent.identity.callers import Caller
 from scripts.bench.bare import BareFunction
+from scripts.bench.cpu import Processors, difference
 from scripts.bench.data import Data, History
 from scripts.bench.endpoints import Case, Endpoint, endpoints
 from scripts.bench.figures import FEW, MANY, Sample
 
 WARM = 20
 AT_A_TIME = 50
+GET_AGENT, RUN_AGENT = "GET /api/v1/agents/{id}", "POST /api/v1/agents/{id}/run"
+HANDLERS = {GET_AGENT: "agents", RUN_AGENT: "runs"}
 Measured = dict[str, dict[str, float]]
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 Prepare = Callable[[int], Callable[[], Any]]
@@ -46,6 +49,7 @@ def main() -> None:
     _, what, asked, told = sys.argv
     parts: dict[str, Callable[..., Any]] = {
         "endpoints": measure_endpoints,
+        "cpu": measure_cpu,
         "floor": measure_floor,
         "history": measure_history,
         "steps": measure_steps,
@@ -86,10 +90,40 @@ def _measure(
     _in_turns(parts, range(WARM))
     for watch in watches.values():
         watch.seconds = 0.0
-    measured = _in_turns(parts, range(WARM, WARM + samples))
+    measured = _in_turns(parts, range(WARM, WARM + samples), processors=Processors())
     total = sum(measured["handler"].seconds)
     share = {name: watch.seconds / total for name, watch in watches.items()}
     return _summaries(measured) | {"share": share}
+
+
+def measure_cpu(data: dict[str, Any], rounds: int) -> Measured:
+    """Return the processor time of a mock run beside that of getting an agent, and both bare.
+
+    All four in turns, so that they meet the same machine.
+    """
+    made = Data(**data)
+    parts: dict[str, Prepare] = {}
+    for endpoint in endpoints(made):
+        if endpoint.name in {GET_AGENT, RUN_AGENT}:
+            handler = _load(f"functions.{HANDLERS[endpoint.name]}.app.handler")
+            parts |= _both(endpoint, handler, made)
+    _in_turns(parts, range(WARM))
+    numbers = range(WARM, WARM + rounds * AT_A_TIME)
+    return _summaries(_in_turns(parts, numbers, processors=Processors()))
+
+
+def _both(endpoint: Endpoint, handler: Handler, data: Data) -> dict[str, Prepare]:
+    """Return an endpoint's handler and its bare function."""
+    bare = BareFunction(endpoint)
+
+    def ours(n: int) -> Callable[[], None]:
+        return partial(_ask, handler, endpoint.case(n).event(endpoint.caller(data)))
+
+    def theirs(n: int) -> Callable[[], Any]:
+        case = endpoint.case(n)
+        return partial(bare, case.event(endpoint.caller(data)), case.parameters)
+
+    return {endpoint.name: ours, f"{endpoint.name}, bare": theirs}
 
 
 class _Stopwatch:
@@ -200,7 +234,10 @@ def measure_steps(data: dict[str, Any], samples: int) -> Measured:
 
 
 def _in_turns(
-    parts: dict[str, Prepare], numbers: range, at_a_time: int = AT_A_TIME
+    parts: dict[str, Prepare],
+    numbers: range,
+    at_a_time: int = AT_A_TIME,
+    processors: Processors | None = None,
 ) -> dict[str, Sample]:
     """Time each part's calls, some of one, then some of the next, and so on.
 
@@ -210,8 +247,12 @@ def _in_turns(
     measured = {name: Sample() for name in parts}
     for start in range(0, len(numbers), at_a_time):
         for name, prepare in parts.items():
-            for n in numbers[start : start + at_a_time]:
-                measured[name].time(prepare(n))
+            calls = [prepare(n) for n in numbers[start : start + at_a_time]]
+            before = processors.read() if processors else {}
+            for call in calls:
+                measured[name].time(call)
+            if processors:
+                measured[name].spent.append(difference(before, processors.read(), len(calls)))
     return measured
 
 

@@ -42,6 +42,8 @@ def test_the_bench_tells_every_endpoint_every_cold_start_and_a_deep_history() ->
         *figures, by_id = endpoints[name]
         assert all(re.match(r"\d", figure) for figure in figures[:2] + figures[3:])
         assert (by_id in {"ok", "over"}) == bool(re.fullmatch(r"GET .*{id}", name))
+    for figures in rows(run.stdout, "Processor time of a run").values():
+        assert all(float(figure) >= 0 for figure in figures)
     rooms = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
     starts = rows(run.stdout, "Cold starts")
     functions = {f"{room.title()}Function" for room in {*rooms, "worker"}}

@@ -174,6 +174,7 @@ def test_a_database_of_newer_code_is_told_with_the_local_remedy(tmp_path: Path) 
         backends.create_database(server)
         with psycopg.connect(host=server.socket, user="postgres", dbname="map") as conn:
             conn.execute((ROOT / "sql/bootstrap.sql").read_bytes())
+            conn.execute("set role map_owner")
             conn.execute("insert into app.migrations (version, checksum) values ('9999_later', '')")
     code, words = say("--port", "0", "--data", str(tmp_path))
     assert code == 1

@@ -130,7 +130,8 @@ def scripted(monkeypatch: pytest.MonkeyPatch, model: Model, outside: Outside) ->
     """Put a scripted model, its tools and a background in the place of real ones."""
     engine = Engine()
     with monkeypatch.context() as patch:
-        patch.setattr(credentials, "model", lambda _caller, _agent, name: model.named(name))
+        patch.setattr(credentials, "model", lambda _caller, _agent, name, _key: model.named(name))
+        patch.setattr(credentials, "is_free", lambda _name: False)
         patch.setattr(invocation, "call", outside)
         patch.setattr(background, "is_available", lambda: True)
         patch.setattr(background, "start", engine.start)

@@ -369,7 +369,7 @@ def test_the_api_may_not_delete_history_nor_change_what_was_logged(admin: Connec
     assert privileges(admin, "map_api") == API_MAY
     assert functions(admin, "map_api") == {
         *("tenant_id", "key_id", "is_operator", "enter_tenant", "enter_run"),
-        *("redact", "log_refusal", "claim_run_slot"),
+        *("redact", "log_refusal", "claim_run_slot", "create_run", "end_run"),
     }
 
 

@@ -219,9 +219,18 @@ def test_an_idempotency_key_costs_one_round_trip_and_its_replay_two_in_all(
     assert [wire.trips(send) for _ in range(2)] == [(2 + 1, 1), (2, 1)]
 
 
-def test_a_run_is_a_read_and_two_writes(wire: Wire, client: Client, ids: dict[str, str]) -> None:
-    """One write with the first step before the model is asked, and one at the end."""
-    assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 2 + 2, 1)
+def test_a_run_is_two_writes_of_one_round_trip_each(
+    wire: Wire, client: Client, ids: dict[str, str]
+) -> None:
+    """One with the first step before the model is asked, and one at the end."""
+    assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 1, 1)
+
+
+def test_a_run_with_limits_is_a_read_and_two_writes(
+    wire: Wire, client: Client, admin: Connection, ids: dict[str, str]
+) -> None:
+    admin.execute("update app.tenants set concurrent_runs = 5")
+    assert wire.trips(lambda: client("POST", f"/agents/{ids['agent']}/run", RUN)) == (1 + 1 + 1, 1)
 
 
 def open_transactions(admin: Connection) -> int:

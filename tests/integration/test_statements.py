@@ -176,7 +176,8 @@ def use_secrets(client: Client) -> None:
             assert client("PUT", f"/secrets/{name}", {"value": "secret"}).status == 200
         assert client("GET", "/secrets?include_total=true").status == 200
         assert client("DELETE", "/secrets/one").status == 204
-        client.run(client.agent("Keyed"))
+        run, once = f"/agents/{client.agent('Keyed')['id']}/run", {"Idempotency-Key": "keyed"}
+        assert client("POST", run, RUN, once).status == 200
 
 
 def use_admin(operating: Client) -> None:

@@ -13,14 +13,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
-from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from functions.runs.definitions import AgentDefinition, RunLimits
+from functions.runs.definitions import RunLimits
 from functions.runs.engine import budgets
 from functions.runs.engine.budgets import UsageBound
-from functions.runs.engine.records import ClaimedRun, FinishedStep, RunState, StartedStep, Step
+from functions.runs.engine.records import (
+    ClaimedRun,
+    FinishedStep,
+    NewRun,
+    RunCreation,
+    RunEnd,
+    RunState,
+    StartedStep,
+    Step,
+)
 from mini_agent.data import db
 from mini_agent.errors import TooManyRuns
 from mini_agent.executions import StopReason
@@ -31,6 +39,14 @@ LEASE_SECONDS = 90
 MAX_QUEUE_SECONDS = 3600
 """How long a run may be queued before the sweep ends it."""
 
+CREATE_DEFAULTS: dict[str, Any] = {
+    "own_key": None,
+    "may_create": False,
+    "checked": None,
+    "warning": None,
+    "reserved_tokens": 0,
+    "reserved_usd": 0,
+}
 UNSTORABLE = re.compile(r"\\u0000|\\ud[89a-f]|NaN|Infinity")
 
 
@@ -49,13 +65,13 @@ class StepOutcome:
     output_tokens: int = 0
     cost_usd: Decimal = Decimal(0)
 
-    def parameters(self, number: int) -> dict[str, Any]:
-        """Return the parameters of `runs/finish_step`."""
+    def parameters(self, number: int | None) -> dict[str, Any]:
+        """Return the parameters of `runs/finish_step`, and of `runs/end` for a last step."""
         return {
             "number": number,
             "step_status": self.status,
             "result": _jsonb(self.result),
-            "response": _jsonb(self.response),
+            "step_response": _jsonb(self.response),
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
             "cost_usd": self.cost_usd,
@@ -83,6 +99,47 @@ def step_parameters(
     }
 
 
+def create(
+    caller: Caller, run: NewRun, *, own_key: str | None, may_create: bool
+) -> RunCreation | None:
+    """Create a run, or return what its caller must check first; None without such an agent.
+
+    The run is created if `may_create`, and if the tenant has no limits on runs and no secret
+    `own_key`. Its first step, unless it is queued, is written with it and reserves nothing.
+    """
+    rows = _create(caller, run, {"own_key": own_key, "may_create": may_create}, None)
+    return rows[0] if rows else None
+
+
+def create_checked(
+    caller: Caller, run: NewRun, checked: RunCreation, first_call: UsageBound
+) -> RunCreation:
+    """Create a run whose caller has checked what `create` returned; raises TooManyRuns.
+
+    The first step of a run that is not queued reserves the most that its call may use.
+    """
+    parameters = {
+        "checked": _jsonb(checked.definition.model_dump(mode="json")),
+        "warning": checked.warning,
+        "reserved_tokens": first_call.tokens,
+        "reserved_usd": first_call.usd,
+    }
+    [created] = _create(caller, run, parameters, checked.concurrent_runs)
+    return created
+
+
+def _create(
+    caller: Caller, run: NewRun, parameters: Mapping[str, Any], concurrent_runs: int | None
+) -> list[RunCreation]:
+    caps = run.limits
+    wait = MAX_QUEUE_SECONDS if run.is_queued else caps.timeout_seconds + LEASE_SECONDS
+    row = run.model_dump(exclude={"limits"})
+    row |= {"limits": _jsonb(caps.model_dump(mode="json")), "lease": wait}
+    query = db.Query("runs/create", {**CREATE_DEFAULTS, **row, **parameters}, RunCreation)
+    refusals = {"executions_concurrent_runs": TooManyRuns(limit=concurrent_runs)}
+    return db.write_repeatable(caller, query, refusals)
+
+
 class Journal:
     """The journal of one run, written by one attempt."""
 
@@ -94,61 +151,29 @@ class Journal:
         self._reserved_steps: set[int] = set()
 
     @classmethod
-    def create(
-        cls,
-        caller: Caller,
-        execution_id: UUID,
-        agent: AgentDefinition,
-        *,
-        model: str,
-        prompt: str,
-        limits: RunLimits,
-        first_call: UsageBound | None,
-        concurrent_runs: int | None,
-    ) -> Self:
-        """Create a run and return its journal.
+    def of_new(cls, caller: Caller, run: NewRun, creation: RunCreation) -> Self:
+        """Return the journal of a run that was just created.
 
-        With `first_call`, the most that its first model call may use, the run is this attempt's,
-        and that step is written with it, so that `begin` costs nothing more. Without, the run is
-        queued for a worker. Raises TooManyRuns where the tenant has `concurrent_runs` already.
+        Unless the run is queued, its first step is in Postgres already, so that the first `begin`
+        costs nothing.
         """
-        seconds = limits.timeout_seconds
-        queued = first_call is None
-        run = ClaimedRun(
-            id=execution_id,
-            agent_id=agent.id,
-            agent_name=agent.name,
-            model=model,
-            prompt=prompt,
-            definition=agent,
-            limits=limits,
-            background=queued,
-            attempt=0 if queued else 1,
-            seconds_left=seconds,
+        claimed = ClaimedRun(
+            id=run.id,
+            agent_id=run.agent_id,
+            agent_name=creation.definition.name,
+            model=run.model,
+            prompt=run.prompt,
+            definition=creation.definition,
+            limits=run.limits,
+            background=run.is_queued,
+            attempt=0 if run.is_queued else 1,
+            seconds_left=run.limits.timeout_seconds,
         )
-        journal = cls(RunCaller(caller.tenant_id, execution_id), run)
-        row = {
-            **run.model_dump(include={"id", "agent_id", "agent_name", "model", "prompt"}),
-            "warning": agent.warning,
-            "background": queued,
-            "definition": Jsonb(agent.model_dump(mode="json")),
-            "limits": Jsonb(limits.model_dump(mode="json")),
-            "owner": f"request {execution_id}",
-            "seconds": seconds,
-            "lease": seconds + LEASE_SECONDS,
-            "ends_in": MAX_QUEUE_SECONDS if queued else seconds + LEASE_SECONDS,
-        }
-        statements: list[db.Query[Any]] = [db.Query("runs/create", row, dict[str, Any])]
-        if concurrent_runs is not None:
-            slot = db.Query("runs/claim_slot", {"concurrent_runs": concurrent_runs}, dict[str, Any])
-            statements.insert(0, slot)
-        if first_call:
-            first = step_parameters(1, "model", seconds=seconds, bound=first_call)
-            statements.append(db.Query("runs/start_step", journal._fence | first, StartedStep))
-        refusals = {"executions_concurrent_runs": TooManyRuns(limit=concurrent_runs)}
-        rows = db.write(caller, *statements, refusals=refusals)
-        if first_call:
-            [journal._first_step] = rows
+        journal = cls(RunCaller(caller.tenant_id, run.id), claimed)
+        if not run.is_queued:
+            journal._first_step = StartedStep(
+                number=1, **creation.model_dump(include=set(StartedStep.model_fields))
+            )
         return journal
 
     @classmethod
@@ -221,15 +246,28 @@ class Journal:
         Changes nothing if the run is over already, or another attempt's.
         """
         outcome = {"status": status, "stop_reason": stop_reason, "response": storable(response)}
-        statements: list[db.Query[Any]] = [db.Query("runs/end", self._fence | outcome, RunState)]
-        if self._final_step:
-            number, step = self._final_step
-            finish = self._fence | step.parameters(number)
-            statements.insert(0, db.Query("runs/finish_step", finish, FinishedStep))
-        ended = db.write(self.caller, *statements)
-        if self._final_step:
-            self._settle(*self._final_step, ended[0].finished_at if ended else None)
-        return ended[0] if ended else self.state()
+        number, step = self._final_step or (None, StepOutcome("failed", None))
+        parameters = self._fence | step.parameters(number) | outcome
+        ended = db.write_repeatable(self.caller, db.Query("runs/end", parameters, RunEnd))
+        if number:
+            self._settle(number, step, ended[0].finished_at if ended else None)
+        return self._state(ended[0], **outcome) if ended else self.state()
+
+    def _state(self, end: RunEnd, **outcome: Any) -> RunState:
+        run = self.run
+        took = end.finished_at - end.created_at
+        return RunState(
+            id=run.id,
+            agent_id=run.agent_id,
+            agent_name=run.agent_name,
+            model=run.model,
+            prompt=run.prompt,
+            definition=run.definition,
+            background=run.background,
+            duration_ms=round(took.total_seconds() * 1000),
+            **end.model_dump(),
+            **outcome,
+        )
 
     def state(self) -> RunState:
         """Return the run's current state."""

@@ -30,6 +30,17 @@ class ClaimedRun(BaseModel):
     seconds_left: float
 
 
+class NewRun(BaseModel):
+    """A run that its caller asks for, and whether it is queued for a worker."""
+
+    id: UUID
+    agent_id: UUID
+    model: str
+    prompt: str
+    limits: RunLimits
+    is_queued: bool
+
+
 class RunState(Execution):
     """A run's current state, with the agent as it was when the run was created."""
 
@@ -73,6 +84,28 @@ class TenantLimits(TenantBudgets):
 
     runs_per_minute: int | None
     concurrent_runs: int | None
+
+
+class RunCreation(TenantLimits):
+    """What `runs/create` found, and whether it created the run."""
+
+    is_created: bool
+    definition: AgentDefinition
+    warning: str | None
+    lease_until: datetime
+
+
+class RunEnd(BaseModel):
+    """What `runs/end` wrote, and what the run used in all."""
+
+    warning: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    steps: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
 
 
 class StartedStep(TenantBudgets):

@@ -17,13 +17,17 @@ TENANT_KEYS = {"openai": "openai_api_key", "anthropic": "anthropic_api_key"}
 """The secrets that hold a tenant's own keys."""
 
 
-def model(caller: Caller | RunCaller, agent: AgentDefinition, name: str) -> Model:
+def model(
+    caller: Caller | RunCaller, agent: AgentDefinition, name: str, own_key: str | None
+) -> Model:
     """Return the model of the catalogue that an agent thinks with.
 
-    It has the tenant's own key, else the platform's; without either it is the mock.
+    It has the tenant's own key, if there is a secret `own_key`, else the platform's; without either
+    it is the mock.
     """
     entry = catalogue.load()[name]
-    found = _tenant_key(caller, entry.provider) or platform().get(entry.provider)
+    key = tenant_secrets.load(caller, [own_key]).get(own_key) if own_key else None
+    found = {"api_key": key} if key else platform().get(entry.provider)
     if found is None:
         return MockModel(agent, name)
     from functions.runs.llm import providers  # noqa: PLC0415 - slow to load; the mock needs none
@@ -31,10 +35,14 @@ def model(caller: Caller | RunCaller, agent: AgentDefinition, name: str) -> Mode
     return providers.ProviderModel(entry, found)
 
 
-def _tenant_key(caller: Caller | RunCaller, provider: str) -> dict[str, Any] | None:
-    name = TENANT_KEYS.get(provider)
-    key = tenant_secrets.load(caller, [name]).get(name) if name else None
-    return {"api_key": key} if key else None
+def own_key(name: str) -> str | None:
+    """Return which secret would hold a tenant's own key for a model; None where none can."""
+    return TENANT_KEYS.get(catalogue.load()[name].provider) if settings().secrets_key else None
+
+
+def is_free(name: str) -> bool:
+    """Tell whether a model is the mock for every tenant without a key of its own."""
+    return catalogue.load()[name].provider not in platform()
 
 
 @cache

@@ -1,15 +1,8 @@
--- The new run: at work where its caller waits for it, else queued. The agent may be gone by now.
-insert into app.executions (
-    id, agent_id, agent_name, model, prompt, warning, background, definition, limits, status, attempt,
-    lease_owner, lease_until, started_at, deadline, expires_at
-)
-select %(id)s, %(agent_id)s, %(agent_name)s, %(model)s, %(prompt)s, %(warning)s, %(background)s,
-       %(definition)s, %(limits)s,
-       case when %(background)s then 'queued' else 'running' end,
-       case when %(background)s then 0 else 1 end,
-       case when not %(background)s then %(owner)s end,
-       case when not %(background)s then now() + make_interval(secs => %(lease)s) end,
-       case when not %(background)s then now() end,
-       case when not %(background)s then now() + make_interval(secs => %(seconds)s) end,
-       now() + make_interval(secs => %(ends_in)s)
-returning created_at
+-- The run, created by this statement, or what must be checked before one is created; no row if this
+-- tenant has no such agent. Repeating it changes nothing. Violates executions_concurrent_runs where the
+-- tenant has as many runs as it may have at once.
+select is_created, definition, warning, runs_per_minute, concurrent_runs, tokens_per_day,
+       spend_per_month_usd, budgeted_since, now, lease_until
+from app.create_run(%(tenant_id)s, %(key_id)s, %(request_id)s, %(address)s, %(id)s, %(agent_id)s,
+                    %(model)s, %(prompt)s, %(limits)s, %(is_queued)s, %(lease)s, %(may_create)s,
+                    %(own_key)s, %(checked)s, %(warning)s, %(reserved_tokens)s, %(reserved_usd)s)

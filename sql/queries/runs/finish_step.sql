@@ -4,7 +4,7 @@ with step as (
     update app.execution_steps
     set status = %(step_status)s,
         result = %(result)s,
-        response = %(response)s,
+        response = %(step_response)s,
         input_tokens = %(input_tokens)s,
         output_tokens = %(output_tokens)s,
         cost_usd = %(cost_usd)s,

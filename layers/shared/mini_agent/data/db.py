@@ -90,10 +90,36 @@ def write(
     name of a constraint to the error that its violation means. Also raises what `read` raises.
     """
     transaction = Transaction.current()
-    try:
+    with _refused(refusals):
         if transaction:
             return transaction.run(caller, *statements)[-1]
         return Transaction().commit(caller, *statements)
+
+
+def write_repeatable(
+    caller: Caller | RunCaller,
+    statement: Query[Row],
+    refusals: Mapping[str, ApiError] | None = None,
+) -> list[Row]:
+    """Commit one statement that may run twice with the effect of once; return its rows.
+
+    The statement enters the caller's tenant itself, with the parameters of `caller.identity()`. So
+    it goes out alone, in one round trip, and where the connection turns out lost it is sent again.
+    Otherwise like `write`.
+    """
+    parameters = {**statement.parameters, **caller.identity()}
+    query = Query(statement.name, parameters, statement.row)
+    with _refused(refusals):
+        if Transaction.current():
+            return write(caller, query)
+        return call(query.name, query.parameters, query.row)
+
+
+@contextmanager
+def _refused(refusals: Mapping[str, ApiError] | None) -> Iterator[None]:
+    """Raise the error that stands for a violated constraint."""
+    try:
+        yield
     except psycopg.IntegrityError as error:
         refusal = (refusals or {}).get(error.diag.constraint_name or "")
         raise (refusal or error) from error

@@ -57,6 +57,15 @@ class Caller:
         """Return what a transaction begins with to see and change this tenant's rows only."""
         return "select app.enter_tenant(%s, %s, %s, %s)", self._entry_parameters()
 
+    def identity(self) -> dict[str, UUID | str]:
+        """Return the parameters of a query that enters this tenant itself."""
+        return {
+            "tenant_id": self.tenant_id,
+            "key_id": self.key_id,
+            "request_id": self.request_id,
+            "address": self.address,
+        }
+
     def _entry_parameters(self) -> tuple[UUID | str, ...]:
         return self.tenant_id, self.key_id, self.request_id, self.address
 
@@ -83,3 +92,7 @@ class RunCaller:
     def entry_statement(self) -> Statement:
         """Return what a transaction begins with to see and change this tenant's rows only."""
         return "select app.enter_run(%s, %s)", (self.tenant_id, self.execution_id)
+
+    def identity(self) -> dict[str, UUID | str]:
+        """Return the parameters of a query that enters this run's tenant itself."""
+        return {"tenant_id": self.tenant_id}
