@@ -151,7 +151,7 @@ def compress(response: Response, request: Request, min_bytes: int | None) -> Res
     accepted = ",".join(request.values("accept-encoding")).split(",")
     if "gzip" not in {coding.partition(";")[0].strip() for coding in accepted}:
         return response
-    body = gzip.compress(response.body, compresslevel=6, mtime=0)
+    body = gzip.compress(response.body, compresslevel=1, mtime=0)
     kept = [pair for pair in response.headers if pair[0] != b"content-length"]
     added = [(b"content-encoding", b"gzip"), (b"content-length", str(len(body)).encode())]
     return Response(response.status, kept + added, body)
