@@ -14,7 +14,7 @@ from functions.runs.engine.loop import Loop, first_request, output_tokens
 from functions.runs.engine.records import (
     ClaimedRun,
     NewRun,
-    RunCreation,
+    RunAdmission,
     RunState,
     TenantLimits,
 )
@@ -150,7 +150,7 @@ def _check_limits(caller: Caller, limits: TenantLimits, bound: UsageBound) -> No
 
 def _create(
     caller: Caller, run: NewRun, key: idempotency.IdempotencyKey | None
-) -> tuple[RunCreation, Model | None] | UUID:
+) -> tuple[RunAdmission, Model | None] | UUID:
     """Create a run and choose its model, or return the id of the run that the key has created.
 
     It is one round trip where the tenant has no limits on runs and the model is free.
@@ -185,10 +185,10 @@ def _create(
 def _create_checked(
     caller: Caller,
     run: NewRun,
-    checked: RunCreation,
+    checked: RunAdmission,
     first_call: UsageBound,
     key: idempotency.IdempotencyKey | None,
-) -> RunCreation | UUID:
+) -> RunAdmission | UUID:
     """Create a run, or return the id of the one that the key has created; raises TooManyRuns."""
     if key is None:
         return journal.create_checked(caller, run, checked, first_call)

@@ -18,9 +18,8 @@ from redis import Redis
 
 from local.pool import ROOT
 from scripts.bench import background, cold, data, neighbours, over_http, stack
-from scripts.bench.cpu import PROCESSES
 from scripts.bench.endpoints import Endpoint, endpoints
-from scripts.bench.figures import FEW, MANY, table, verdict
+from scripts.bench.figures import FEW, MANY, PROCESSES, table, verdict
 
 if TYPE_CHECKING:
     from scripts.bench.data import Data

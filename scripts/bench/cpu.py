@@ -14,11 +14,11 @@ import psycopg
 from redis import Redis
 
 from mini_agent.settings import settings
+from scripts.bench.figures import PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROCESSES = ("handler", "postgres", "redis")
 Spent = dict[str, float]
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+PROCESSES = ("handler", "postgres", "redis")
+"""Whose processor time is measured."""
 FEW, MANY = 3, 41
 """Steps of a short run and of a long one: between them is the engine, without start and end."""
 

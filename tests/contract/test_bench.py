@@ -45,6 +45,7 @@ def test_the_bench_tells_every_endpoint_every_cold_start_and_a_deep_history() ->
     for figures in rows(run.stdout, "Processor time of a run").values():
         assert all(float(figure) >= 0 for figure in figures)
     rooms = {path.parent.name for path in (ROOT / "functions").glob("*/app.py")}
+    rooms |= {path.stem.removesuffix("_app") for path in (ROOT / "functions").glob("*/*_app.py")}
     starts = rows(run.stdout, "Cold starts")
     functions = {f"{room.title()}Function" for room in {*rooms, "worker"}}
     assert starts.keys() == functions | {"psycopg", "redis-py"}

@@ -21,10 +21,10 @@ from functions.runs.engine import budgets
 from functions.runs.engine.budgets import UsageBound
 from functions.runs.engine.records import (
     ClaimedRun,
+    FinishedRun,
     FinishedStep,
     NewRun,
-    RunCreation,
-    RunEnd,
+    RunAdmission,
     RunState,
     StartedStep,
     Step,
@@ -101,7 +101,7 @@ def step_parameters(
 
 def create(
     caller: Caller, run: NewRun, *, own_key: str | None, may_create: bool
-) -> RunCreation | None:
+) -> RunAdmission | None:
     """Create a run, or return what its caller must check first; None without such an agent.
 
     The run is created if `may_create`, and if the tenant has no limits on runs and no secret
@@ -112,8 +112,8 @@ def create(
 
 
 def create_checked(
-    caller: Caller, run: NewRun, checked: RunCreation, first_call: UsageBound
-) -> RunCreation:
+    caller: Caller, run: NewRun, checked: RunAdmission, first_call: UsageBound
+) -> RunAdmission:
     """Create a run whose caller has checked what `create` returned; raises TooManyRuns.
 
     The first step of a run that is not queued reserves the most that its call may use.
@@ -130,12 +130,12 @@ def create_checked(
 
 def _create(
     caller: Caller, run: NewRun, parameters: Mapping[str, Any], concurrent_runs: int | None
-) -> list[RunCreation]:
+) -> list[RunAdmission]:
     caps = run.limits
     wait = MAX_QUEUE_SECONDS if run.is_queued else caps.timeout_seconds + LEASE_SECONDS
     row = run.model_dump(exclude={"limits"})
     row |= {"limits": _jsonb(caps.model_dump(mode="json")), "lease": wait}
-    query = db.Query("runs/create", {**CREATE_DEFAULTS, **row, **parameters}, RunCreation)
+    query = db.Query("runs/create", {**CREATE_DEFAULTS, **row, **parameters}, RunAdmission)
     refusals = {"executions_concurrent_runs": TooManyRuns(limit=concurrent_runs)}
     return db.write_repeatable(caller, query, refusals)
 
@@ -151,7 +151,7 @@ class Journal:
         self._reserved_steps: set[int] = set()
 
     @classmethod
-    def of_new(cls, caller: Caller, run: NewRun, creation: RunCreation) -> Self:
+    def of_new(cls, caller: Caller, run: NewRun, creation: RunAdmission) -> Self:
         """Return the journal of a run that was just created.
 
         Unless the run is queued, its first step is in Postgres already, so that the first `begin`
@@ -248,12 +248,12 @@ class Journal:
         outcome = {"status": status, "stop_reason": stop_reason, "response": storable(response)}
         number, step = self._final_step or (None, StepOutcome("failed", None))
         parameters = self._fence | step.parameters(number) | outcome
-        ended = db.write_repeatable(self.caller, db.Query("runs/end", parameters, RunEnd))
+        ended = db.write_repeatable(self.caller, db.Query("runs/end", parameters, FinishedRun))
         if number:
             self._settle(number, step, ended[0].finished_at if ended else None)
         return self._state(ended[0], **outcome) if ended else self.state()
 
-    def _state(self, end: RunEnd, **outcome: Any) -> RunState:
+    def _state(self, end: FinishedRun, **outcome: Any) -> RunState:
         run = self.run
         took = end.finished_at - end.created_at
         return RunState(

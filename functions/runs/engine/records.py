@@ -86,7 +86,7 @@ class TenantLimits(TenantBudgets):
     concurrent_runs: int | None
 
 
-class RunCreation(TenantLimits):
+class RunAdmission(TenantLimits):
     """What `runs/create` found, and whether it created the run."""
 
     is_created: bool
@@ -95,7 +95,7 @@ class RunCreation(TenantLimits):
     lease_until: datetime
 
 
-class RunEnd(BaseModel):
+class FinishedRun(BaseModel):
     """What `runs/end` wrote, and what the run used in all."""
 
     warning: str | None
