@@ -22,6 +22,7 @@ TOGETHER = {
 LONGEST = (
     "tests/contract/test_background.py",
     "tests/contract/test_schemathesis.py",
+    "tests/contract/test_bench.py",
     "tests/template/test_build.py",
     "tests/cli/",
     "tests/integration/test_budget_concurrency.py",
@@ -31,7 +32,6 @@ LONGEST = (
     "tests/integration/test_isolation_machine.py",
     "tests/integration/test_scope_matrix.py",
     "tests/integration/test_idempotency.py",
-    "tests/contract/test_bench.py",
     "tests/integration/test_sweep_tenants.py",
     "tests/contract/test_readme.py",
 )
