@@ -327,7 +327,8 @@ def test_nothing_stays_and_nothing_secret_is_told(platform: Platform) -> None:
     platform.upstreams.plan = ("put",)
     platform.upstreams.tool_result = lambda _: f"You sent {SECRET}"
     path, asked = f"/agents/{platform.agent}/run", {"prompt": PROMPT, "model": "gpt-4o"}
-    assert platform.client("POST", path, asked).status == 200
+    # A sandbox's first run may take longer than a client may wait, on a busy machine.
+    until(lambda: platform.client("POST", path, asked).status == 200)
     runs = [platform.begin(PROMPT)]
     assert platform.over(runs[0])["status"] == "completed"
     with platform.upstreams.failing():  # telling the request with its key, as careless providers do

@@ -40,6 +40,7 @@ def test_every_answer_is_as_the_document_says(
         *(str(Path(sys.executable).with_name("st")), "run", f"{local_stack.url}/openapi.json"),
         # One worker: CPython 3.11 counts recursion in `ast` for all threads together, and gives up.
         *("--phases", phases, "--max-examples", "10", "--workers", "1", "--seed", "1"),
+        *("--request-timeout", "90"),  # a busy machine is slow
         # A cursor and a model can be wrong in ways that no schema tells.
         *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
         *("--generation-database", "none", "--no-color"),
