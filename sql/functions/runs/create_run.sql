@@ -7,7 +7,8 @@
 -- creates the run, and violates `executions_concurrent_runs` if the tenant has too many.
 --
 -- A queued run waits for a worker. Any other is its first attempt's, and its first step is written
--- with it. Repeating a call changes nothing, since its caller has chosen the run's id.
+-- with it. Its caller has chosen the run's id, so a call may be sent again: it changes nothing, and
+-- says so as before, even if the agent is gone by then or the run itself takes the tenant's last slot.
 create or replace function app.create_run(
     tenant uuid,
     key uuid,
@@ -74,8 +75,14 @@ begin
             where x.agent_id = a.id
         ) tools
         where a.id = agent;
-        if not found then
-            return;
+        if not found then -- or deleted since this call was sent before
+            select e.definition, e.warning, true
+            into definition, warning, is_created
+            from app.executions e
+            where e.id = run;
+            if not found then
+                return;
+            end if;
         end if;
     else
         select checked, checked_warning, n.runs_per_minute, n.concurrent_runs, n.tokens_per_day,
@@ -84,7 +91,7 @@ begin
              spend_per_month_usd, budgeted_since, is_created
         from app.tenants n
         where n.id = tenant;
-        if concurrent_runs is not null then
+        if concurrent_runs is not null and not exists (select from app.executions e where e.id = run) then
             perform app.claim_run_slot(concurrent_runs);
         end if;
     end if;

@@ -1,6 +1,6 @@
--- Enters a run's tenant as enter_run() does, and ends the run, and with it its last step where `number` is given. No row if the run is over already or
--- another attempt's; what the step used is counted even then, unless another attempt has it. Repeating
--- a call changes nothing.
+-- Enters a run's tenant as enter_run() does, and ends the run, with its last step where `number` is
+-- given. No row if the run is over already or another attempt's; what the step used is counted even
+-- then, unless another attempt has it. A call that is sent again changes nothing.
 create or replace function app.end_run(
     tenant uuid,
     run uuid,
