@@ -6,7 +6,7 @@ import pytest
 from local import backends
 from mini_agent.identity.callers import Caller
 from tests.databases import Connection, connect, enter
-from tests.integration.test_catalogue import API_MAY
+from tests.integration.test_privileges import API_MAY
 
 
 @pytest.fixture
