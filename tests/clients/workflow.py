@@ -15,8 +15,8 @@ from mini_agent_platform_client.models.error_body import ErrorBody
 from mini_agent_platform_client.models.execution import Execution
 from mini_agent_platform_client.models.execution_page import ExecutionPage
 from mini_agent_platform_client.models.run import Run
+from mini_agent_platform_client.models.run_create import RunCreate
 from mini_agent_platform_client.models.run_finished_event import RunFinishedEvent
-from mini_agent_platform_client.models.run_in import RunIn
 from mini_agent_platform_client.models.tool import Tool
 from mini_agent_platform_client.models.tool_create import ToolCreate
 
@@ -42,7 +42,7 @@ def main(url: str, key: str) -> None:
         tool_ids=[tool.id],
     )
     agent = of(Agent, create_agent.sync(client=client, body=new_agent))
-    asked = RunIn(prompt="What is new?", model="gpt-4o")
+    asked = RunCreate(prompt="What is new?", model="gpt-4o")
     run = of(Run, run_agent.sync(agent.id, client=client, body=asked))
     found = list_executions.sync(client=client, agent_id=agent.id, include_total=True)
     page = of(ExecutionPage, found)

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from functions.runs.tools import egress
 from functions.runs.tools.egress import EgressFailed, EgressRefused, Reply
 from tests.integration.calling import get
 from tests.integration.web import PUBLIC, Network, Web, reply
+from tests.waiting import Stopwatch
 
 pytestmark = pytest.mark.usefixtures("network")
 
@@ -167,10 +167,10 @@ def test_an_answer_that_drips_in_ends_at_the_deadline(
         yield from server.dripping([data[start:]])
 
     server.answers = drip
-    began = time.monotonic()
-    with pytest.raises(EgressFailed, match="in time"):
+    with Stopwatch() as watch, pytest.raises(EgressFailed, match="in time"):
         get(url, plain=not secured, seconds=0.4)
-    assert 0.35 < time.monotonic() - began < 1
+    assert watch.elapsed > 0.35
+    assert watch.seconds < 1
 
 
 def test_a_host_that_says_nothing_is_given_up_at_the_deadline(web: Web) -> None:
@@ -179,15 +179,15 @@ def test_a_host_that_says_nothing_is_given_up_at_the_deadline(web: Web) -> None:
         yield b""
 
     web.answers = silent
-    began = time.monotonic()
-    with pytest.raises(EgressFailed, match="in time"):
-        get(web.url, plain=True, seconds=0.3)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as mute,
-        pytest.raises(EgressFailed, match="in time"),
-    ):
-        get(f"https://127.0.0.1:{mute.getsockname()[1]}/", plain=True, seconds=0.3)
-    assert time.monotonic() - began < 1.5
+    with Stopwatch() as watch:
+        with pytest.raises(EgressFailed, match="in time"):
+            get(web.url, plain=True, seconds=0.3)
+        with (
+            socket.create_server(("127.0.0.1", 0)) as mute,
+            pytest.raises(EgressFailed, match="in time"),
+        ):
+            get(f"https://127.0.0.1:{mute.getsockname()[1]}/", plain=True, seconds=0.3)
+    assert watch.seconds < 1.5
 
 
 def test_a_name_server_that_says_nothing_is_given_up_at_the_deadline(
@@ -200,11 +200,10 @@ def test_a_name_server_that_says_nothing_is_given_up_at_the_deadline(
         return []
 
     monkeypatch.setattr("socket.getaddrinfo", hang)
-    began = time.monotonic()
-    with pytest.raises(EgressFailed, match="in time"):
+    with Stopwatch() as watch, pytest.raises(EgressFailed, match="in time"):
         get("https://public.example/", seconds=0.3)
     over.set()
-    assert time.monotonic() - began < 1
+    assert watch.seconds < 1
 
 
 def test_redirects_share_one_deadline(web: Web) -> None:
@@ -213,10 +212,9 @@ def test_redirects_share_one_deadline(web: Web) -> None:
         yield from reply(status=302, Location="/")
 
     web.answers = slow
-    began = time.monotonic()
-    with pytest.raises(EgressFailed, match="in time"):
+    with Stopwatch() as watch, pytest.raises(EgressFailed, match="in time"):
         get(web.url, plain=True, seconds=0.6)
-    assert time.monotonic() - began < 1
+    assert watch.seconds < 1
 
 
 BROKEN = {
