@@ -61,7 +61,8 @@ def test_a_client_that_leaves_while_a_function_waits_frees_its_sandbox(
 ) -> None:
     asked = {"folder": str(tmp_path), "until": "100", "retry": "0", "hold": "yes"}
     with api.http.stream("GET", "/events", params=asked, headers={"last-event-id": "1"}) as answer:
-        next(answer.iter_text())
+        text = answer.iter_text()  # kept: without it the connection is closed at once
+        next(text)
         Hold(tmp_path).until_held()  # in the one sandbox there is, and never released
     answer = api.http.post("/events", params={"folder": str(tmp_path), "until": "0"})
     assert answer.status_code == 204
