@@ -237,7 +237,7 @@ def test_a_page_by_offset_reads_what_it_skips(api: Connection) -> None:
     assert cost(deep) > tuple(100 * of_first for of_first in cost(first))
 
 
-def test_a_run_is_ended_by_its_key_however_many_are_running(
+def test_a_run_finds_its_agent_and_is_ended_by_key_however_many_there_are(
     api: Connection, tenant: Caller
 ) -> None:
     # The last of this file: what it leaves behind, though rolled back, others would read.
@@ -254,6 +254,9 @@ def test_a_run_is_ended_by_its_key_however_many_are_running(
         runs = [{"id": uuid4()} for _ in range(3000)]
         for run in runs:
             api.execute(queries.load("runs/create"), fields | run)
+        plan = explain(api, "runs/create", fields | {"id": uuid4()})
+        assert cost(plan)[1] <= 90
+        assert plan["Actual Rows"] == 1
         for run in runs[:10]:
             api.execute(queries.load("runs/end"), ended | run)  # the session has its plan now
         plan = explain(api, "runs/end", ended | runs[-1])
