@@ -15,8 +15,10 @@ command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt install
 if [ ! -e "$SYSTEM/.ready" ]; then
     echo "Installing Debian $SUITE with $PYTHON into $SYSTEM ..."
     rm -rf "$SYSTEM"
+    # From where this machine has its own packages; older debootstraps know the suite by sid's script.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)
     debootstrap --variant=minbase --include="$PACKAGES" "$SUITE" "$SYSTEM" \
-        http://deb.debian.org/debian sid >/dev/null
+        "$mirror" /usr/share/debootstrap/scripts/sid >/dev/null
     touch "$SYSTEM/.ready"
 fi
 cp /etc/resolv.conf /etc/hosts "$SYSTEM/etc/"
