@@ -18,7 +18,7 @@ if [ ! -e "$SYSTEM/.ready" ]; then
     # From where this machine has its own packages; older debootstraps know the suite by sid's script.
     mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)
     debootstrap --variant=minbase --include="$PACKAGES" "$SUITE" "$SYSTEM" \
-        "$mirror" /usr/share/debootstrap/scripts/sid >/dev/null
+        "$mirror" sid >/dev/null
     touch "$SYSTEM/.ready"
 fi
 cp /etc/resolv.conf /etc/hosts "$SYSTEM/etc/"

@@ -23,7 +23,6 @@ NOUNS = {"feed", "need", "ping", "seed", "setting", "speed", "string", "thing"}
 ALLOWED = {
     "StepFinished": "the data of the event `step_finished`, whose name clients see",
     "StepStarted": "the data of the event `step_started`, whose name clients see",
-    "Unauthorized": "HTTP's name of the status 401",
     "UsageBound": "a bound is a limit here, the noun",
 }
 BODIES = {"Create", "Filters", "Input", "List", "Query", "Report", "Rotate", "Update", "Value"}

@@ -96,13 +96,13 @@ class ProviderModel:
             # One deadline for everything, attempts and pauses between them included.
             async with asyncio.timeout(deadline - time.monotonic()):
                 return await self._send(request, max_tokens, deadline)
-        except (Exception, _ResponseTooLarge) as error:  # noqa: BLE001 - see _reason
+        except (Exception, _ResponseTooLarge) as error:  # noqa: BLE001 - _reason tells them apart
             return error
 
     async def _send(self, request: ModelRequest, max_tokens: int, deadline: float) -> ModelResponse:
-        from pydantic_ai.direct import model_request  # noqa: PLC0415
-        from pydantic_ai.models import ModelRequestParameters  # noqa: PLC0415
-        from pydantic_ai.tools import ToolDefinition  # noqa: PLC0415
+        from pydantic_ai.direct import model_request
+        from pydantic_ai.models import ModelRequestParameters
+        from pydantic_ai.tools import ToolDefinition
 
         names = wire_names(request.tools)
         tools = [
@@ -138,9 +138,9 @@ class ProviderModel:
 
     @asynccontextmanager
     async def _openai(self, deadline: float) -> "AsyncIterator[Client]":
-        from openai import AsyncOpenAI  # noqa: PLC0415
-        from pydantic_ai.models.openai import OpenAIChatModel  # noqa: PLC0415
-        from pydantic_ai.providers.openai import OpenAIProvider  # noqa: PLC0415
+        from openai import AsyncOpenAI
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.providers.openai import OpenAIProvider
 
         async with AsyncOpenAI(
             api_key=self._credentials["api_key"],
@@ -153,9 +153,9 @@ class ProviderModel:
 
     @asynccontextmanager
     async def _anthropic(self, deadline: float) -> "AsyncIterator[Client]":
-        from anthropic import AsyncAnthropic  # noqa: PLC0415
-        from pydantic_ai.models.anthropic import AnthropicModel  # noqa: PLC0415
-        from pydantic_ai.providers.anthropic import AnthropicProvider  # noqa: PLC0415
+        from anthropic import AsyncAnthropic
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
 
         async with AsyncAnthropic(
             api_key=self._credentials["api_key"],
@@ -168,10 +168,10 @@ class ProviderModel:
             yield AnthropicModel(self._entry.id, provider=provider)
 
     def _bedrock(self, deadline: float) -> "Client":
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-        from pydantic_ai.models.bedrock import BedrockConverseModel  # noqa: PLC0415
-        from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: PLC0415
+        import boto3
+        from botocore.config import Config
+        from pydantic_ai.models.bedrock import BedrockConverseModel
+        from pydantic_ai.providers.bedrock import BedrockProvider
 
         client = boto3.client(
             "bedrock-runtime",
@@ -215,14 +215,14 @@ class _ResponseTooLarge(BaseException):
 @cache
 def _tls() -> Any:
     """Return the context that checks certificates; it takes 35 ms to create."""
-    import httpx2  # noqa: PLC0415
+    import httpx2
 
     return httpx2.create_ssl_context()
 
 
 def _http_client(deadline: float) -> Any:
     """Return a client that reads MAX_BYTES at most and makes no attempt after the deadline."""
-    import httpx2  # noqa: PLC0415
+    import httpx2
 
     class CappedStream(httpx2.AsyncByteStream):
         def __init__(self, stream: Any) -> None:
@@ -267,9 +267,9 @@ class _BotocoreSender:
         self._deadline = deadline
 
     def __call__(self, request: Any, **_: Any) -> Any:
-        from botocore.awsrequest import AWSResponse  # noqa: PLC0415
-        from botocore.httpsession import URLLib3Session  # noqa: PLC0415
-        from urllib3 import HTTPResponse  # noqa: PLC0415
+        from botocore.awsrequest import AWSResponse
+        from botocore.httpsession import URLLib3Session
+        from urllib3 import HTTPResponse
 
         left = self._seconds_left()
         timeout: Any = (min(left, CONNECT_SECONDS), left)
@@ -316,7 +316,7 @@ def _acceptable(name: str) -> str:
 
 
 def _messages(request: ModelRequest, names: Mapping[str, str]) -> "list[ModelMessage]":
-    from pydantic_ai import messages as wire  # noqa: PLC0415
+    from pydantic_ai import messages as wire
 
     instructions = request.instructions
     messages: list[ModelMessage] = [
@@ -338,8 +338,8 @@ def _messages(request: ModelRequest, names: Mapping[str, str]) -> "list[ModelMes
 
 # ── Responses ───────────────────────────────────────────────────────────────────────────────────
 def _parse(response: "ProviderResponse", names: Mapping[str, str]) -> ModelResponse:
-    from pydantic_ai.exceptions import UnexpectedModelBehavior  # noqa: PLC0415
-    from pydantic_ai.messages import ModelMessagesTypeAdapter  # noqa: PLC0415
+    from pydantic_ai.exceptions import UnexpectedModelBehavior
+    from pydantic_ai.messages import ModelMessagesTypeAdapter
 
     if response.finish_reason == "error":
         raise UnexpectedModelBehavior("error")
@@ -370,8 +370,8 @@ def _arguments(part: "ToolCallPart") -> dict[str, Any] | str:
 
 def _reason(error: BaseException) -> ProviderErrorReason:
     """Return why there is no response; an unknown error came from reading one."""
-    from botocore.exceptions import NoCredentialsError  # noqa: PLC0415
-    from pydantic_ai import exceptions as e  # noqa: PLC0415
+    from botocore.exceptions import NoCredentialsError
+    from pydantic_ai import exceptions as e
 
     reasons: dict[ProviderErrorReason, tuple[type[BaseException], ...]] = {
         "output_too_large": (_ResponseTooLarge,),
@@ -387,5 +387,5 @@ def _reason(error: BaseException) -> ProviderErrorReason:
     for reason, types in reasons.items():
         if isinstance(error, types):
             return reason
-    refused = isinstance(error, e.ModelHTTPError) and 400 <= error.status_code < 500  # noqa: PLR2004
+    refused = isinstance(error, e.ModelHTTPError) and 400 <= error.status_code < 500  # noqa: PLR2004 - any 4xx
     return "request_refused" if refused else "bad_answer"

@@ -249,7 +249,7 @@ def _connect(target: _Target, deadline: float, *, plain: bool) -> Iterator[socke
     """Yield a connection to the first of the target's addresses that accepts one."""
     addresses = _resolve_checked(target, deadline, plain=plain)
     for tried, address in enumerate(addresses):
-        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IPv4
         with socket.socket(family, socket.SOCK_STREAM) as sock:
             sock.settimeout(_seconds_left(deadline) / (len(addresses) - tried))
             try:

@@ -1,9 +1,9 @@
 """Every error that a client can see: each knows its status, its code and its message.
 
 ApiError
-  · Unauthorized 401          MissingApiKey, InvalidApiKey
+  · AuthenticationError 401   MissingApiKey, InvalidApiKey
   · BudgetExceeded 402
-  · Forbidden 403             TenantIsolationViolation, CrossTenantTool, InsufficientScope
+  · AuthorizationError 403    TenantIsolationViolation, CrossTenantTool, InsufficientScope
   · NotFound 404              ToolNotFound, AgentNotFound, ExecutionNotFound, StepNotFound,
                               SecretNotFound, KeyNotFound, TenantNotFound, RouteNotFound
   · MethodNotAllowed 405
@@ -66,17 +66,17 @@ class ApiError(Exception):
         self.headers: dict[str, str] = {}
 
 
-class Unauthorized(ApiError, status=401):
+class AuthenticationError(ApiError, status=401):
     """The request has no valid API key."""
 
 
-class MissingApiKey(Unauthorized, code="MISSING_API_KEY"):
+class MissingApiKey(AuthenticationError, code="MISSING_API_KEY"):
     """No `X-API-KEY` header."""
 
     message = "Send your API key in the X-API-KEY header"
 
 
-class InvalidApiKey(Unauthorized, code="INVALID_API_KEY"):
+class InvalidApiKey(AuthenticationError, code="INVALID_API_KEY"):
     """The key is unknown, malformed, revoked or expired, or its tenant suspended: one answer."""
 
     message = "This API key is not valid"
@@ -94,25 +94,25 @@ class BudgetExceeded(ApiError, status=402, code="BUDGET_EXCEEDED"):
     }
 
 
-class Forbidden(ApiError, status=403):
+class AuthorizationError(ApiError, status=403):
     """The caller asks for what is not its own; recorded in the audit log."""
 
 
-class TenantIsolationViolation(Forbidden, code="TENANT_ISOLATION_VIOLATION"):
+class TenantIsolationViolation(AuthorizationError, code="TENANT_ISOLATION_VIOLATION"):
     """A run of an agent that this tenant does not have, whether or not another tenant does."""
 
     message = "Access denied to resource owned by another tenant"
     example: ClassVar = {"resource_type": "agent", "resource_id": _ID}
 
 
-class CrossTenantTool(Forbidden, code="CROSS_TENANT_TOOL"):
+class CrossTenantTool(AuthorizationError, code="CROSS_TENANT_TOOL"):
     """An agent with a tool that this tenant does not have, whether or not another tenant does."""
 
     message = "An agent can only use tools of its own tenant"
     example: ClassVar = {"tool_ids": [_ID]}
 
 
-class InsufficientScope(Forbidden, code="INSUFFICIENT_SCOPE"):
+class InsufficientScope(AuthorizationError, code="INSUFFICIENT_SCOPE"):
     """The key lacks the scope of the route."""
 
     message = "This API key lacks the scope in details.required_scope"

@@ -45,7 +45,7 @@ def decrypt(tenant_id: UUID, name: str, ciphertext: bytes) -> str:
         answer = _kms("decrypt", KeyId=key, CiphertextBlob=ciphertext, EncryptionContext=context)
         return bytes(answer["Plaintext"]).decode()
     if kind == "local":
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see _aes
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - only installed locally
 
         nonce, rest = ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:]
         try:
@@ -67,7 +67,6 @@ def _kms(operation: str, **parameters: Any) -> dict[str, Any]:
 
 
 def _aes(key: str) -> Any:
-    # Installed locally only: no function on AWS has it.
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - only installed locally
 
     return AESGCM(base64.urlsafe_b64decode(key))

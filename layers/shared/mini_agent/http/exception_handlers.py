@@ -19,7 +19,7 @@ def respond(error: Exception, scope: Scope) -> JSONResponse:
     api_error = translate(error, scope["request_id"])
     if isinstance(api_error, errors.InternalServerError):
         logger.exception("unexpected error", exc_info=error)
-    if isinstance(api_error, errors.Forbidden):
+    if isinstance(api_error, errors.AuthorizationError):
         audit.record_refusal(scope["caller"], api_error, f"{scope['method']} {scope['route'].path}")
     return render(api_error)
 

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict, Field
 
 from mini_agent.data import db
-from mini_agent.errors import Forbidden
+from mini_agent.errors import AuthorizationError
 from mini_agent.http.fields import Name, Time
 from mini_agent.http.pagination import PageQuery
 from mini_agent.identity.callers import Caller
@@ -80,7 +80,7 @@ class _RefusalRecord:
     noted: bool
 
 
-def record_refusal(caller: Caller, error: Forbidden, route: str) -> None:
+def record_refusal(caller: Caller, error: AuthorizationError, route: str) -> None:
     """Record, and commit, what a caller was refused on a route such as `GET /api/v1/tools`.
 
     At most 20 entries a tenant and minute are recorded. A failure is only logged: it must not
