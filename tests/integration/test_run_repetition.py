@@ -52,6 +52,19 @@ def test_a_run_whose_calls_are_sent_twice_is_created_and_ended_once(
     assert rows(admin) == [("completed", 1, 1)] * 2
 
 
+def test_what_a_run_used_is_counted_once_when_its_end_is_sent_twice(
+    client: Client, admin: Connection, send_twice: SendTwice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/agents/{client.agent()['id']}/run"
+    with scripted(monkeypatch, Model(say()), Outside()):
+        send_twice()
+        answer = client("POST", path, RUN)
+    assert answer.status == 200, answer.text
+    used = admin.execute("select input_tokens, output_tokens from app.executions").fetchall()
+    assert used == [(10, 5)]
+    assert answer.json["usage"]["input_tokens"] == 10
+
+
 def test_an_agent_deleted_before_its_run_is_sent_again_changes_nothing(
     client: Client, admin: Connection, send_twice: SendTwice
 ) -> None:
