@@ -254,8 +254,9 @@ def _copy_for_all(packages: Path) -> Path:
     try:
         COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=COPIES))
-        for name in (WHEEL, f"{WHEEL}.libs"):
-            shutil.copytree(packages / name, part / name)
+        for folder in (packages / WHEEL, packages / f"{WHEEL}.libs"):
+            if folder.exists():  # not every wheel brings libraries beside its package
+                shutil.copytree(folder, part / folder.name)
         for path in (part, *part.rglob("*")):
             mode = path.stat().st_mode
             path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
